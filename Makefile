@@ -1,0 +1,90 @@
+# Every target is listed by `make help`.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+export CGO_ENABLED ?= 0
+DATA ?= $(or $(DAYTONA_DATA),/var/lib/daytona)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+STEP := scripts/step.sh
+GOBUILD := go build -trimpath
+LDFLAGS := -s -w -X daytona/internal/version.Version=$(VERSION)
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: quickstart
+quickstart: deps-run bin/runc bin/runsc bin/toolbox build ## Build, start the server, run code in a sandbox
+	@bin/quickstart --data "$(DATA)"
+
+.PHONY: stop
+stop: ## Stop the server and every sandbox; the data stays
+	@if [ -x bin/daytona ]; then bin/daytona down --data "$(DATA)"; else echo "nothing was built here, so nothing runs"; fi
+
+.PHONY: build
+build: deps-run bin/toolbox ## Build our binaries into bin/
+	@$(STEP) "compiling daytona" $(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/daytona ./cmd/daytona
+	@$(STEP) "compiling quickstart" $(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/quickstart ./cmd/quickstart
+
+.PHONY: engines
+engines: deps-run bin/runc bin/runsc ## Build the isolation engines, gVisor and runc, into bin/
+
+bin/runsc: engines/runsc/go.mod engines/runsc/go.sum
+	@cd engines/runsc && ../../$(STEP) "compiling gVisor (two to three minutes the first time)" \
+		$(GOBUILD) -ldflags '-s -w' -o ../../bin/runsc gvisor.dev/gvisor/runsc
+	@touch $@
+
+bin/runc: export CGO_ENABLED := 1
+bin/runc: engines/runc/go.mod engines/runc/go.sum
+	@cd engines/runc && ../../$(STEP) "compiling runc" \
+		$(GOBUILD) -tags seccomp -ldflags '-s -w' -o ../../bin/runc github.com/opencontainers/runc
+	@touch $@
+
+bin/toolbox: FORCE
+	@$(STEP) "compiling the toolbox" $(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/toolbox ./cmd/toolbox
+
+.PHONY: deps-run deps-test deps-bench
+deps-run deps-test deps-bench: deps-%:
+	@scripts/deps.sh $*
+
+.PHONY: test
+test: deps-test engines build test-unit test-root test-e2e ## Run all tests: unit, storage, drivers as root, SDKs end to end
+
+.PHONY: test-unit
+test-unit: ## Tests that need neither root nor network
+	go vet ./...
+	CGO_ENABLED=1 go test -race -timeout 10m ./...
+
+.PHONY: test-root
+test-root: ## Tests of isolation, networks, disks and drivers, as root
+	go test -tags root -p 1 -timeout 20m $$(grep -rl --include=*_test.go '^//go:build root' . | grep -v ^./e2e/ | xargs -n1 dirname | sort -u)
+
+.PHONY: test-e2e
+test-e2e: ## The published SDKs against a real server, as root
+	go test -tags root -p 1 -timeout 40m ./e2e/...
+
+.PHONY: bench
+bench: deps-bench engines build ## Measure, beside Docker in the same run
+	@$(GOBUILD) -o bin/bench ./cmd/bench
+	@bin/bench $(BENCH)
+
+.PHONY: lint
+lint: bin/golangci-lint ## Check the code against a short list of linters
+	bin/golangci-lint run ./...
+
+bin/golangci-lint: tools/lint/go.mod tools/lint/go.sum
+	@cd tools/lint && ../../$(STEP) "compiling golangci-lint" \
+		$(GOBUILD) -ldflags '-s -w' -o ../../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+.PHONY: verify
+verify: ## Prove that generated files are fresh
+	go test ./controlplane/httpapi -run OpenAPI
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin .cache
+
+.PHONY: FORCE
+FORCE:
