@@ -1,0 +1,30 @@
+package api
+
+// Configuration tells clients about the server.
+type Configuration struct {
+	Version                string                  `json:"version"`
+	OIDC                   OIDCConfig              `json:"oidc"`
+	LinkedAccountsEnabled  bool                    `json:"linkedAccountsEnabled"`
+	Announcements          map[string]Announcement `json:"announcements"`
+	ProxyTemplateURL       string                  `json:"proxyTemplateUrl"` // with {{PORT}} and {{sandboxId}}
+	ProxyToolboxURL        string                  `json:"proxyToolboxUrl"`
+	DefaultSnapshot        string                  `json:"defaultSnapshot"`
+	DashboardURL           string                  `json:"dashboardUrl"`
+	MaxAutoArchiveInterval int                     `json:"maxAutoArchiveInterval"` // minutes
+	MaintenanceMode        bool                    `json:"maintananceMode"`        // published with this spelling
+	Environment            string                  `json:"environment"`
+}
+
+// OIDCConfig names the issuer at which people log in; its members are empty
+// while only API keys are accepted.
+type OIDCConfig struct {
+	Issuer   string `json:"issuer"`
+	ClientID string `json:"clientId"`
+	Audience string `json:"audience"`
+}
+
+// Announcement is a note of the operator to everybody.
+type Announcement struct {
+	Text         string `json:"text"`
+	LearnMoreURL string `json:"learnMoreUrl,omitempty"`
+}
