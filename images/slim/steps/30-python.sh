@@ -1,0 +1,12 @@
+#!/bin/sh
+# Python and the packages that programs take for granted, as Debian builds them.
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+apt-get install -q -y \
+  python3 python3-pip python3-venv python3-setuptools python3-wheel \
+  python3-numpy python3-pandas python3-matplotlib python3-scipy \
+  python3-sklearn python3-pil python3-requests python3-flask \
+  python3-sqlalchemy python3-bs4 python3-lxml python3-pylsp
+ln -sf python3 /usr/bin/python
+# A sandbox is its own environment: `pip install` shall work as it stands.
+printf '[global]\nbreak-system-packages = true\ndisable-pip-version-check = true\nroot-user-action = ignore\n' > /etc/pip.conf
