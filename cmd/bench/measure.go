@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// zeros is an endless reader of zero bytes.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// Rounds says how often each figure is taken.
+type Rounds struct {
+	Create, Exec, Run, Transfer, Burst, Idle, Pairs int
+}
+
+// Result holds the samples of one subject by figure.
+type Result map[string]*Sample
+
+// The figures, in the order of the report.
+const (
+	figWarmAnswer = "create, warm: answered"
+	figWarmNode   = "create, warm: to first node -v"
+	figColdAnswer = "create, cold: answered"
+	figColdNode   = "create, cold: to first node -v"
+	figExec       = "exec true"
+	figRun        = "code_run print(1)"
+	figUpload     = "upload 64 MiB"
+	figDownload   = "download 64 MiB"
+	figBurst      = "50 creates at once: each"
+	figBurstAll   = "50 creates at once: all"
+	figPair       = "create + delete, one after another"
+	figMemory     = "own memory of an idle sandbox"
+	figIdle       = "100 idle sandboxes: all started"
+)
+
+var figures = []string{
+	figWarmAnswer, figWarmNode, figColdAnswer, figColdNode, figExec, figRun, figUpload, figDownload,
+	figBurst, figBurstAll, figPair, figMemory, figIdle,
+}
+
+const transferSize = 64 << 20
+
+// measure takes every figure of one subject.
+func measure(ctx context.Context, s Subject, rounds Rounds, say func(string, ...any)) (Result, error) {
+	res := Result{}
+	sample := func(name string) *Sample {
+		if res[name] == nil {
+			res[name] = &Sample{Unit: "ms"}
+		}
+		return res[name]
+	}
+	timed := func(name string, f func() error) error {
+		start := time.Now()
+		if err := f(); err != nil {
+			sample(name).Failed++
+			return fmt.Errorf("%s: %s: %w", s.Name(), name, err)
+		}
+		sample(name).add(time.Since(start))
+		return nil
+	}
+
+	for _, warm := range []bool{true, false} {
+		answer, node := figWarmAnswer, figWarmNode
+		if !warm {
+			answer, node = figColdAnswer, figColdNode
+		}
+		say("%s: %s", s.Name(), node)
+		for range rounds.Create {
+			if warm {
+				if err := s.Settle(ctx); err != nil {
+					return res, err
+				}
+			}
+			var id string
+			err := timed(node, func() error {
+				if err := timed(answer, func() (err error) { id, err = s.Create(ctx, warm); return err }); err != nil {
+					return err
+				}
+				return s.Exec(ctx, id, "node -v")
+			})
+			if err != nil {
+				return res, err
+			}
+			if err := s.Delete(ctx, id); err != nil {
+				return res, err
+			}
+		}
+	}
+
+	id, err := s.Create(ctx, false)
+	if err != nil {
+		return res, err
+	}
+	if err := s.Settle(ctx); err != nil {
+		return res, err
+	}
+	for _, step := range []struct {
+		name   string
+		rounds int
+		do     func() error
+	}{
+		{figExec, rounds.Exec, func() error { return s.Exec(ctx, id, "true") }},
+		{figRun, rounds.Run, func() error { return s.Run(ctx, id, "print(1)") }},
+		{figUpload, rounds.Transfer, func() error {
+			return s.Upload(ctx, id, transferSize, io.LimitReader(zeros{}, transferSize), "/tmp/bench.bin")
+		}},
+		{figDownload, rounds.Transfer, func() error {
+			n, err := s.Download(ctx, id, "/tmp/bench.bin")
+			if err == nil && n < transferSize {
+				err = fmt.Errorf("got %d bytes of %d", n, transferSize)
+			}
+			return err
+		}},
+	} {
+		say("%s: %s", s.Name(), step.name)
+		if err := step.do(); err != nil { // once, not counted
+			return res, fmt.Errorf("%s: %s: %w", s.Name(), step.name, err)
+		}
+		for range step.rounds {
+			if err := timed(step.name, step.do); err != nil {
+				return res, err
+			}
+		}
+	}
+	if err := s.Delete(ctx, id); err != nil {
+		return res, err
+	}
+
+	say("%s: %s", s.Name(), figPair)
+	for range rounds.Pairs {
+		err := timed(figPair, func() error {
+			id, err := s.Create(ctx, true)
+			if err != nil {
+				return err
+			}
+			return s.Delete(ctx, id)
+		})
+		if err != nil {
+			return res, err
+		}
+	}
+
+	if err := s.Settle(ctx); err != nil {
+		return res, err
+	}
+	say("%s: %s", s.Name(), figBurst)
+	ids, err := createMany(ctx, s, rounds.Burst, rounds.Burst, sample(figBurst), sample(figBurstAll))
+	if err != nil {
+		say("%s: %v", s.Name(), err)
+	}
+	if err := deleteMany(ctx, s, ids); err != nil {
+		return res, err
+	}
+
+	say("%s: %s", s.Name(), figIdle)
+	ids, err = createMany(ctx, s, rounds.Idle, 4, &Sample{}, sample(figIdle))
+	if err != nil {
+		say("%s: %v", s.Name(), err)
+	}
+	memory := sample(figMemory)
+	memory.Unit = "MiB"
+	for i, id := range ids {
+		if i%10 != 0 {
+			continue
+		}
+		n, err := s.Memory(ctx, id)
+		if err != nil {
+			return res, err
+		}
+		memory.Values = append(memory.Values, float64(n)/(1<<20))
+	}
+	return res, deleteMany(ctx, s, ids)
+}
+
+// createMany creates n boxes, at most width at a time.
+func createMany(ctx context.Context, s Subject, n, width int, each, all *Sample) ([]string, error) {
+	var mu sync.Mutex
+	var ids []string
+	var errs []error
+	var group sync.WaitGroup
+	slots := make(chan struct{}, width)
+	start := time.Now()
+	for range n {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			begin := time.Now()
+			id, err := s.Create(ctx, true)
+			took := time.Since(begin)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				each.Failed++
+				errs = append(errs, err)
+				return
+			}
+			ids = append(ids, id)
+			each.add(took)
+		})
+	}
+	group.Wait()
+	all.add(time.Since(start))
+	all.Failed = len(errs)
+	return ids, errors.Join(errs...)
+}
+
+func deleteMany(ctx context.Context, s Subject, ids []string) error {
+	var mu sync.Mutex
+	var errs []error
+	var group sync.WaitGroup
+	slots := make(chan struct{}, 4)
+	for _, id := range ids {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			if err := s.Delete(ctx, id); err != nil {
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"text/tabwriter"
+)
+
+// Report is everything that one run measured, as it is written to JSON.
+type Report struct {
+	Machine  string            `json:"machine"`
+	Date     string            `json:"date"`
+	Subjects map[string]Result `json:"subjects"`
+	Order    []string          `json:"order"`
+}
+
+const peer = "docker"
+
+// write prints one row for each figure and subject: median, tails, and the
+// peer's median divided by ours, so that more than 1 means faster (or smaller)
+// than the peer.
+func (r Report) write(w io.Writer) {
+	fmt.Fprintf(w, "\n%s, %s\n\n", r.Machine, r.Date)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "figure\tsubject\tn\tfailed\tp50\tp95\tp99\tunit\tpeer/p50\tpeer/p95\t")
+	for _, figure := range figures {
+		other := r.Subjects[peer][figure]
+		for _, name := range r.Order {
+			s := r.Subjects[name][figure]
+			if s == nil {
+				continue
+			}
+			ratio := func(p float64) string {
+				if other == nil || name == peer {
+					return ""
+				}
+				v := percentile(other.Values, p) / percentile(s.Values, p)
+				if math.IsNaN(v) {
+					return ""
+				}
+				return fmt.Sprintf("%.1fx", v)
+			}
+			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%.1f\t%.1f\t%.1f\t%s\t%s\t%s\t\n", figure, name, len(s.Values), s.Failed,
+				percentile(s.Values, .5), percentile(s.Values, .95), percentile(s.Values, .99), s.Unit, ratio(.5), ratio(.95))
+		}
+	}
+	table.Flush()
+	for _, name := range r.Order {
+		if pairs := r.Subjects[name][figPair]; pairs != nil && len(pairs.Values) > 0 {
+			fmt.Fprintf(w, "%s: %.1f create+delete per second\n", name, 1000/percentile(pairs.Values, .5))
+		}
+	}
+}
