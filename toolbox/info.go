@@ -1,0 +1,84 @@
+package toolbox
+
+import (
+	"crypto/sha256"
+	"net/http"
+	"strings"
+
+	"daytona/internal/fault"
+	"daytona/toolbox/wire"
+)
+
+// initRequest gives a sandbox its identity. Members that are absent leave
+// things as they are.
+type initRequest struct {
+	Token          string            `json:"token,omitempty"` // replaces the toolbox's token
+	SandboxID      string            `json:"sandboxId,omitempty"`
+	OrganizationID string            `json:"organizationId,omitempty"`
+	RegionID       string            `json:"regionId,omitempty"`
+	Snapshot       string            `json:"snapshot,omitempty"`
+	User           string            `json:"user,omitempty"`
+	Env            map[string]string `json:"env,omitempty"`
+}
+
+// postInit answers POST /init. Every process that is started from now on has
+// the identity and the variables in its environment; the image's own program is
+// started by the first call. It may be repeated: the last call counts.
+func (s *Server) postInit(w http.ResponseWriter, r *http.Request) error {
+	var req initRequest
+	if err := wire.Decode(r, &req); err != nil {
+		return err
+	}
+	for name, value := range req.Env {
+		// Laxer than for one command: whatever the kernel takes, since a
+		// sandbox must not fail to start for the sake of an odd name.
+		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0) {
+			return fault.New(fault.Invalid, "invalid environment variable name or value: %q", name)
+		}
+	}
+	vars := map[string]string{}
+	for name, value := range map[string]string{
+		"DAYTONA_SANDBOX_ID":       req.SandboxID,
+		"DAYTONA_SANDBOX_SNAPSHOT": req.Snapshot,
+		"DAYTONA_SANDBOX_USER":     req.User,
+		"DAYTONA_ORGANIZATION_ID":  req.OrganizationID,
+		"DAYTONA_REGION_ID":        req.RegionID,
+	} {
+		if value != "" {
+			vars[name] = value
+		}
+	}
+	// The user's variables come last: whoever sets one of these means it.
+	for name, value := range req.Env {
+		vars[name] = value
+	}
+	s.env.Set(vars)
+	if req.Token != "" {
+		s.mu.Lock()
+		s.token = sha256.Sum256([]byte(req.Token))
+		s.mu.Unlock()
+	}
+	s.initOnce.Do(func() { close(s.ready) })
+	return wire.JSON(w, http.StatusOK, struct {
+		Message string `json:"message"`
+	}{"toolbox initialized"})
+}
+
+func (s *Server) getVersion(w http.ResponseWriter, _ *http.Request) error {
+	return wire.JSON(w, http.StatusOK, struct {
+		Version string `json:"version"`
+	}{s.config.Version})
+}
+
+// dirReply is how directories are told.
+type dirReply struct {
+	Dir string `json:"dir"`
+}
+
+func (s *Server) getHome(w http.ResponseWriter, _ *http.Request) error {
+	return wire.JSON(w, http.StatusOK, dirReply{s.env.Get("HOME")})
+}
+
+func (s *Server) getWorkDir(w http.ResponseWriter, _ *http.Request) error {
+	return wire.JSON(w, http.StatusOK, dirReply{s.config.WorkDir})
+}

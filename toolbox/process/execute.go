@@ -1,0 +1,77 @@
+package process
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"daytona/internal/fault"
+	"daytona/toolbox/wire"
+)
+
+type executeRequest struct {
+	Command string            `json:"command"`
+	Cwd     string            `json:"cwd,omitempty"`
+	Timeout *uint32           `json:"timeout,omitempty"` // seconds
+	Envs    map[string]string `json:"envs,omitempty"`
+}
+
+type executeReply struct {
+	ExitCode int    `json:"exitCode"`
+	Code     *int   `json:"code,omitempty"` // the first era's name
+	Result   string `json:"result"`
+}
+
+// Execute answers POST /process/execute: it runs a command and returns its exit
+// code and what it printed, standard output and error in one.
+//
+// The text is fed to the shell on its standard input, as if typed. A client
+// that wraps its commands for a server without a shell gets what it expects.
+func (s *Service) Execute(w http.ResponseWriter, r *http.Request) error {
+	var req executeRequest
+	if err := wire.Decode(r, &req); err != nil {
+		return err
+	}
+	if strings.TrimSpace(req.Command) == "" {
+		return fault.New(fault.Invalid, "command cannot be empty or whitespace-only")
+	}
+	if err := checkVars(req.Envs); err != nil {
+		return err
+	}
+	dialect := wire.DialectOf(r)
+	j := job{
+		env:     s.Env.With(req.Envs),
+		dir:     s.dir(req.Cwd),
+		timeout: timeLimit(req.Timeout, dialect),
+		limit:   s.MaxOutput,
+	}
+	var err error
+	if dialect.WrapsCommands() && isWrapped(req.Command) {
+		j.args = splitLegacy(req.Command)
+		j.path, err = LookPath(j.args[0], j.env["PATH"], j.dir)
+	} else {
+		j.path = s.shells.find(j.env)
+		j.args = []string{j.path}
+		j.input = []byte(req.Command + "\n")
+	}
+	var o outcome
+	if err != nil {
+		o = startFailure(err)
+	} else {
+		if o, err = run(r.Context(), s.Table, j); err != nil {
+			return fmt.Errorf("run command: %w", err)
+		}
+	}
+	return answer(w, r, o, func() error {
+		reply := executeReply{ExitCode: o.exitCode, Result: text(o.output)}
+		if !dialect.Strict {
+			reply.Code = &o.exitCode
+		}
+		return wire.JSON(w, http.StatusOK, reply)
+	})
+}
+
+// text makes output valid for JSON, which knows no other bytes than UTF-8.
+func text(b []byte) string {
+	return strings.ToValidUTF8(string(b), "\uFFFD")
+}

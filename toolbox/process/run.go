@@ -1,0 +1,105 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"daytona/toolbox/reaper"
+)
+
+// job is one command to be run to its end.
+type job struct {
+	path    string
+	args    []string
+	env     Vars
+	dir     string
+	input   []byte        // what it finds on its standard input; then it is at the end of file
+	timeout time.Duration // 0 means no limit
+	limit   int           // bytes of output to keep
+}
+
+// outcome is how a job ended.
+type outcome struct {
+	exitCode int // -1 when it could not be started
+	output   []byte
+	timedOut bool
+}
+
+var errNotInPath = errors.New("executable file not found in $PATH")
+
+// killWait bounds the wait for a killed command: one that belongs to another
+// user, or hangs in the kernel, must not hold the answer back.
+const killWait = 2 * time.Second
+
+// run runs a job. When ctx ends or the time is over, the job and everything it
+// started are killed. An error means that the job could not be tried; one that
+// could not be started is an outcome.
+func run(ctx context.Context, table *reaper.Table, j job) (outcome, error) {
+	stdin, err := inputFile(j.input)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer stdin.Close()
+	out, err := newCapture(j.limit)
+	if err != nil {
+		return outcome{}, err
+	}
+	child, err := table.Start(reaper.Command{
+		Path: j.path, Args: j.args, Env: j.env.Pairs(), Dir: j.dir,
+		Stdin: stdin, Stdout: out.writer, Stderr: out.writer,
+	})
+	if err != nil {
+		out.abandon()
+		return startFailure(err), nil
+	}
+	out.start()
+
+	var late <-chan time.Time
+	if j.timeout > 0 {
+		timer := time.NewTimer(j.timeout)
+		defer timer.Stop()
+		late = timer.C
+	}
+	timedOut := false
+	select {
+	case <-child.Done():
+		return outcome{exitCode: child.ExitCode(), output: out.finish()}, nil
+	case <-late:
+		timedOut = true
+	case <-ctx.Done():
+	}
+	child.KillTree()
+	select {
+	case <-child.Done():
+	case <-time.After(killWait):
+	}
+	return outcome{exitCode: -1, output: out.finish(), timedOut: timedOut}, context.Cause(ctx)
+}
+
+// startFailure is the outcome of a job whose program cannot be run.
+func startFailure(err error) outcome {
+	return outcome{exitCode: -1, output: []byte(err.Error())}
+}
+
+// inputFile returns a file with the given content, to be read from its start.
+// A file rather than a pipe: a shell reads a pipe byte by byte, so as to leave
+// the rest to the programs it runs, and a file in blocks.
+func inputFile(content []byte) (*os.File, error) {
+	if len(content) == 0 {
+		return os.Open(os.DevNull)
+	}
+	fd, err := unix.MemfdCreate("stdin", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memory for standard input: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "stdin")
+	if _, err := f.WriteAt(content, 0); err != nil {
+		return nil, errors.Join(fmt.Errorf("memory for standard input: %w", err), f.Close())
+	}
+	return f, nil
+}

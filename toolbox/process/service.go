@@ -1,0 +1,95 @@
+// Package process runs commands and code in the sandbox: each in a process group
+// of its own, within limits of time and output, with nothing left behind when it
+// is ended from outside.
+package process
+
+import (
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"daytona/internal/fault"
+	"daytona/toolbox/reaper"
+	"daytona/toolbox/wire"
+)
+
+// Config is what a Service needs.
+type Config struct {
+	Table   *reaper.Table
+	Env     *Environ
+	WorkDir string // where commands start, and what relative paths start from
+	// MaxOutput is how many bytes of a command's output are kept. Defaults
+	// to 16 MiB.
+	MaxOutput int
+	// TempDir holds the programs that cannot be fed on standard input.
+	// Defaults to /tmp.
+	TempDir string
+	// ShellList is the list of registered shells. Defaults to /etc/shells.
+	ShellList string
+	Log       *slog.Logger
+}
+
+// Service answers the routes below /process that run something to its end.
+type Service struct {
+	Config
+	shells shells
+}
+
+// New returns a service.
+func New(c Config) *Service {
+	if c.MaxOutput == 0 {
+		c.MaxOutput = 16 << 20
+	}
+	if c.TempDir == "" {
+		c.TempDir = "/tmp"
+	}
+	if c.ShellList == "" {
+		c.ShellList = "/etc/shells"
+	}
+	return &Service{Config: c, shells: shells{list: c.ShellList}}
+}
+
+// dir returns the directory that a request asked for.
+func (s *Service) dir(cwd string) string {
+	switch {
+	case cwd == "":
+		return s.WorkDir
+	case cwd == "~":
+		return s.home()
+	case len(cwd) > 1 && cwd[:2] == "~/":
+		return filepath.Join(s.home(), cwd[2:])
+	case filepath.IsAbs(cwd):
+		return cwd
+	}
+	return filepath.Join(s.WorkDir, cwd)
+}
+
+func (s *Service) home() string { return s.Env.Get("HOME") }
+
+// legacyTimeout is the limit for clients that expect one when they name none.
+const legacyTimeout = 360 * time.Second
+
+// timeLimit turns a request's seconds into a limit; 0 means none.
+func timeLimit(seconds *uint32, d wire.Dialect) time.Duration {
+	if seconds != nil && *seconds > 0 {
+		return time.Duration(*seconds) * time.Second
+	}
+	if d.Old() {
+		return legacyTimeout
+	}
+	return 0
+}
+
+// answer writes the reply for an outcome: 200 with the exit code, or 408 with
+// what had been printed.
+func answer(w http.ResponseWriter, r *http.Request, o outcome, reply func() error) error {
+	if !o.timedOut {
+		return reply()
+	}
+	err := fault.New(fault.Timeout, "request timeout: command execution timeout").WithCode("PROCESS_EXECUTION_TIMEOUT")
+	body := wire.Describe(err, r, time.Now())
+	result := text(o.output)
+	body.Result = &result
+	return wire.JSON(w, body.StatusCode, body)
+}
