@@ -2,18 +2,16 @@ package api
 
 // CreateSandbox asks for a sandbox. Everything may be left out.
 type CreateSandbox struct {
-	Name                string            `json:"name,omitempty"`     // unique per organization; default: the id
-	Snapshot            string            `json:"snapshot,omitempty"` // name or id; default: the server's
-	User                string            `json:"user,omitempty"`     // OS user; default: daytona
+	Name                *string           `json:"name,omitempty"`     // unique per organization; default: the id
+	Snapshot            *string           `json:"snapshot,omitempty"` // name or id; default: the server's
+	User                *string           `json:"user,omitempty"`     // OS user; default: daytona
 	Env                 map[string]string `json:"env,omitempty"`
 	Labels              map[string]string `json:"labels,omitempty"`
-	Public              bool              `json:"public,omitempty"`
-	NetworkBlockAll     bool              `json:"networkBlockAll,omitempty"`
-	NetworkAllowList    string            `json:"networkAllowList,omitempty"` // IPv4 CIDRs, separated by commas
-	DomainAllowList     string            `json:"domainAllowList,omitempty"`  // domain names, separated by commas
-	Class               LegacyClass       `json:"class,omitempty"`
-	SandboxClass        SandboxClass      `json:"sandboxClass,omitempty"`
-	Target              string            `json:"target,omitempty"` // region
+	Public              *bool             `json:"public,omitempty"`
+	NetworkBlockAll     *bool             `json:"networkBlockAll,omitempty"`
+	NetworkAllowList    *string           `json:"networkAllowList,omitempty"` // IPv4 CIDRs, separated by commas
+	Class               *string           `json:"class,omitempty"`            // small, medium or large; says nothing about resources
+	Target              *string           `json:"target,omitempty"`           // region
 	CPU                 *int              `json:"cpu,omitempty"`
 	GPU                 *int              `json:"gpu,omitempty"`
 	Memory              *int              `json:"memory,omitempty"`
@@ -21,19 +19,19 @@ type CreateSandbox struct {
 	AutoStopInterval    *int              `json:"autoStopInterval,omitempty"`    // default 15; 0: never
 	AutoArchiveInterval *int              `json:"autoArchiveInterval,omitempty"` // default 10080; 0: the maximum, 43200
 	AutoDeleteInterval  *int              `json:"autoDeleteInterval,omitempty"`  // default -1; negative: never; 0: when it stops
-	AutoPauseInterval   *int              `json:"autoPauseInterval,omitempty"`
-	TTLMinutes          *int              `json:"ttlMinutes,omitempty"`
 	Volumes             []SandboxVolume   `json:"volumes,omitempty"`
 	BuildInfo           *CreateBuildInfo  `json:"buildInfo,omitempty"` // excludes snapshot
-	// Isolation asks for a stronger isolation than the operator's default,
-	// such as gvisor where runc is the default. A weaker one is refused.
-	Isolation        string              `json:"isolation,omitempty"`
-	GPUType          OneOrMany           `json:"gpuType,omitempty"`
-	LinkedSandbox    string              `json:"linkedSandbox,omitempty"`
-	OutboundProxyURL string              `json:"outboundProxyUrl,omitempty"`
-	Spot             bool                `json:"spot,omitempty"`
-	KVM              bool                `json:"kvm,omitempty"`
-	Secrets          []map[string]string `json:"secrets,omitempty"`
+
+	DomainAllowList      *string             `json:"domainAllowList,omitempty"` // domain names, separated by commas
+	GPUType              OneOrMany           `json:"gpuType,omitempty"`
+	LinkedSandbox        *string             `json:"linkedSandbox,omitempty"`
+	OutboundProxyURL     *string             `json:"outboundProxyUrl,omitempty"`
+	OTelEndpointOverride *string             `json:"otelEndpointOverride,omitempty"`
+	Spot                 *bool               `json:"spot,omitempty"`
+	KVM                  *bool               `json:"kvm,omitempty"`
+	AutoPauseInterval    *int                `json:"autoPauseInterval,omitempty"`
+	TTLMinutes           *int                `json:"ttlMinutes,omitempty"`
+	Secrets              []map[string]string `json:"secrets,omitempty"`
 }
 
 // SandboxVolume mounts a volume into a sandbox.

@@ -1,0 +1,135 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"daytona/api"
+	"daytona/controlplane/auth"
+	"daytona/internal/fault"
+)
+
+// routes is the whole interface below /api, in one list. The OpenAPI document
+// is made of it, and nothing is served that is not here, except requests to
+// toolboxes (toolbox.go) and the few pages in dispatch.
+func routes() []route {
+	const (
+		get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+		sb                  = "/sandbox/{sandboxIdOrName}"
+	)
+	write, remove := needs(auth.WriteSandboxes), needs(auth.DelSandboxes)
+	return []route{
+		// Sandboxes
+		{method: post, path: "/sandbox", access: write, handler: (*API).createSandbox, id: "createSandbox", doc: "Create a sandbox", header: idempotencyHeader{}, body: api.CreateSandbox{}, answer: api.Sandbox{}, errors: []int{400, 403, 404, 409, 503}},
+		{method: get, path: "/sandbox", access: member, handler: (*API).listSandboxes, id: "listSandboxes", doc: "List sandboxes; clients of the first era, and callers that give no parameter but labels, get a bare array of Sandbox", query: listQuery{}, answer: api.ListSandboxesResponse{}, errors: []int{400}},
+		{method: get, path: "/sandbox/paginated", access: member, handler: (*API).listSandboxPages, id: "listSandboxesPaginated", doc: "List sandboxes in pages", query: pageQuery{}, answer: api.PaginatedSandboxes{}, errors: []int{400}},
+		{method: get, path: sb, access: member, handler: (*API).getSandbox, id: "getSandbox", doc: "Get a sandbox; a destroyed one for 24 hours", query: verboseQuery{}, answer: api.Sandbox{}, errors: []int{404}},
+		{method: del, path: sb, access: remove, handler: (*API).deleteSandbox, id: "deleteSandbox", doc: "Delete a sandbox, from any state, any number of times", query: forceQuery{}, answer: api.Sandbox{}, errors: []int{404}},
+		{method: post, path: sb + "/start", access: write, handler: (*API).startSandbox, id: "startSandbox", doc: "Start a sandbox", answer: api.Sandbox{}, errors: []int{400, 403, 404, 409}},
+		{method: post, path: sb + "/stop", access: write, handler: (*API).stopSandbox, id: "stopSandbox", doc: "Stop a sandbox; its files stay", query: forceQuery{}, answer: api.Sandbox{}, errors: []int{400, 404, 409}},
+		{method: put, path: sb + "/labels", access: write, handler: (*API).setLabels, id: "replaceLabels", doc: "Replace all labels", body: api.SandboxLabels{}, answer: api.SandboxLabels{}, errors: []int{400, 404}},
+		{method: post, path: sb + "/public/{isPublic}", access: write, handler: (*API).setPublic, id: "updatePublicStatus", doc: "Show or hide previews", answer: api.Sandbox{}, status: 201, errors: []int{400, 404}},
+		{method: post, path: sb + "/autostop/{interval}", access: write, handler: (*API).setAutoStop, id: "setAutostopInterval", doc: "Stop after so many idle minutes; 0: never", answer: api.Sandbox{}, status: 201, errors: []int{400, 404}},
+		{method: post, path: sb + "/autoarchive/{interval}", access: write, handler: (*API).setAutoArchive, id: "setAutoArchiveInterval", doc: "Archive after so many minutes stopped; 0: the maximum", answer: api.Sandbox{}, status: 201, errors: []int{400, 404}},
+		{method: post, path: sb + "/autodelete/{interval}", access: write, handler: (*API).setAutoDelete, id: "setAutoDeleteInterval", doc: "Delete after so many minutes stopped; 0: at once; negative: never", answer: api.Sandbox{}, status: 201, errors: []int{400, 404}},
+		{method: post, path: sb + "/last-activity", access: member, handler: (*API).lastActivity, id: "updateLastActivity", doc: "Say that a sandbox is in use", body: api.UpdateLastActivity{}, status: 201, errors: []int{400, 404}},
+		{method: get, path: sb + "/ports/{port}/preview-url", access: member, handler: (*API).previewURL, id: "getPortPreviewUrl", doc: "Where a port of a sandbox can be reached", answer: api.PortPreviewURL{}, errors: []int{400, 404}},
+		{method: get, path: sb + "/toolbox-proxy-url", access: member, handler: (*API).toolboxProxyURL, id: "getToolboxProxyUrl", doc: "The base of toolbox requests", answer: api.ToolboxProxyURL{}, errors: []int{404}},
+
+		// Snapshots
+		{method: get, path: "/snapshots", access: member, handler: (*API).listSnapshots, id: "getAllSnapshots", doc: "List snapshots, one's own and general ones", query: snapshotQuery{}, answer: api.PaginatedSnapshots{}, errors: []int{400}},
+		{method: get, path: "/snapshots/{idOrName}", access: member, handler: (*API).getSnapshot, id: "getSnapshot", doc: "Get a snapshot", answer: api.Snapshot{}, errors: []int{404}},
+
+		// API keys
+		{method: post, path: "/api-keys", access: member, handler: (*API).createAPIKey, id: "createApiKey", doc: "Create an API key; its secret is shown only here", body: api.CreateAPIKey{}, answer: api.APIKeyResponse{}, status: 201, errors: []int{400, 403, 409}},
+		{method: get, path: "/api-keys", access: member, handler: (*API).listAPIKeys, id: "listApiKeys", doc: "List one's own API keys", answer: []api.APIKey{}},
+		{method: get, path: "/api-keys/current", access: member, handler: (*API).currentAPIKey, id: "getCurrentApiKey", doc: "The API key of this request", answer: api.APIKey{}},
+		{method: get, path: "/api-keys/{name}", access: member, handler: (*API).getAPIKey, id: "getApiKey", doc: "Get an API key", answer: api.APIKey{}, errors: []int{404}},
+		{method: del, path: "/api-keys/{name}", access: member, handler: (*API).deleteAPIKey, id: "deleteApiKey", doc: "Revoke an API key", status: 204, errors: []int{404}},
+		{method: del, path: "/api-keys/{userId}/{name}", access: member, handler: (*API).deleteMemberAPIKey, id: "deleteApiKeyForUser", doc: "Revoke a member's API key; owners only", status: 204, errors: []int{403, 404}},
+
+		// Organizations and users
+		{method: get, path: "/organizations", access: member, handler: (*API).listOrganizations, id: "listOrganizations", doc: "List the caller's organizations", answer: []api.Organization{}},
+		{method: get, path: "/organizations/{organizationId}", access: member, handler: (*API).getOrganization, id: "getOrganization", doc: "Get an organization", answer: api.Organization{}, errors: []int{403, 404}},
+		{method: get, path: "/users/me", access: member, handler: (*API).me, id: "getAuthenticatedUser", doc: "The caller's user record", answer: api.User{}},
+
+		// The server
+		{method: get, path: "/config", access: public, handler: (*API).config, id: "configControllerGetConfig", doc: "What clients need to know of the server", answer: api.Configuration{}},
+		{method: get, path: "/shared-regions", access: public, handler: (*API).sharedRegions, id: "listSharedRegions", doc: "List the regions that everybody can use", answer: []api.Region{}},
+		{method: get, path: "/regions", access: member, handler: (*API).regions, id: "listAvailableRegions", doc: "List the regions that the organization can use", answer: []api.Region{}},
+		{method: get, path: "/health", access: public, handler: (*API).health, id: "live", doc: "Whether the server runs", answer: api.Health{}},
+		{method: get, path: "/health/ready", access: public, handler: (*API).ready, id: "check", doc: "Whether everything that the server depends on works", answer: api.Health{}, errors: []int{503}},
+	}
+}
+
+// route is one line of the interface.
+type route struct {
+	method, path string
+	access       access
+	handler      func(*API, http.ResponseWriter, *http.Request, call) error
+
+	// For the OpenAPI document. answer is what the newest clients read; nil is
+	// an empty body. Every route may also answer 401 unless it is public.
+	id, doc             string
+	query, header, body any
+	answer              any
+	status              int // 0 is 200
+	errors              []int
+}
+
+// ok is the status of success.
+func (rt route) ok() int {
+	if rt.status == 0 {
+		return http.StatusOK
+	}
+	return rt.status
+}
+
+// access says who may call a route.
+type access struct {
+	open       bool
+	permission auth.Permission // "" is any member of the organization
+}
+
+var (
+	public = access{open: true}
+	member = access{}
+)
+
+func needs(p auth.Permission) access { return access{permission: p} }
+
+// serve puts checks and error answers around a route's handler: first who is
+// calling (401), then in which organization and with which rights (403), then
+// the handler, which says whether the thing exists (404).
+func (a *API) serve(rt route) http.Handler {
+	template := basePath + rt.path
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		infoOf(r).route = template
+		c := call{client: clientOf(r.Header)}
+		var err error
+		if !rt.access.open {
+			c, err = a.authenticate(r)
+			if err == nil && rt.access.permission != "" {
+				err = c.Require(rt.access.permission)
+			}
+		}
+		if err == nil {
+			err = pathText(r)
+		}
+		if err == nil {
+			err = rt.handler(a, w, r, c)
+		}
+		if err != nil {
+			a.fail(w, r, err)
+		}
+	})
+}
+
+// pathText refuses text that no store can carry.
+func pathText(r *http.Request) error {
+	for _, c := range r.URL.Path {
+		if c == 0 || c == '\uFFFD' {
+			return fault.New(fault.Invalid, "the path contains a character that no name can contain")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"daytona/api"
+	"daytona/controlplane/sandbox"
+	"daytona/internal/fault"
+)
+
+// pathSandbox names the sandbox of a route, by id or name.
+const pathSandbox = "sandboxIdOrName"
+
+type idempotencyHeader struct {
+	Key string `header:"Idempotency-Key" description:"the same key with the same body gives the same sandbox; with another body 409"`
+}
+
+type verboseQuery struct {
+	Verbose *bool `query:"verbose" description:"accepted from old clients; no effect"`
+}
+
+type forceQuery struct {
+	Force *bool `query:"force" description:"give processes no time to end by themselves"`
+}
+
+func (a *API) createSandbox(w http.ResponseWriter, r *http.Request, c call) error {
+	var body api.CreateSandbox
+	if err := decodeBody(w, r, &body); err != nil {
+		return err
+	}
+	sb, err := a.Sandboxes.Create(r.Context(), c.OrgID, c.User.ID, toCreateRequest(body), r.Header.Get("Idempotency-Key"))
+	return a.answer(w, r, c, http.StatusOK, sb, err)
+}
+
+func (a *API) getSandbox(w http.ResponseWriter, r *http.Request, c call) error {
+	sb, err := a.Sandboxes.Get(r.Context(), c.OrgID, r.PathValue(pathSandbox))
+	return a.answer(w, r, c, http.StatusOK, sb, err)
+}
+
+func (a *API) deleteSandbox(w http.ResponseWriter, r *http.Request, c call) error {
+	if err := bindQuery(r, new(forceQuery)); err != nil { // delete is always by force
+		return err
+	}
+	sb, err := a.Sandboxes.Delete(r.Context(), c.OrgID, r.PathValue(pathSandbox))
+	return a.answer(w, r, c, http.StatusOK, sb, err)
+}
+
+func (a *API) startSandbox(w http.ResponseWriter, r *http.Request, c call) error {
+	sb, err := a.Sandboxes.Start(r.Context(), c.OrgID, r.PathValue(pathSandbox))
+	return a.answer(w, r, c, http.StatusOK, sb, err)
+}
+
+func (a *API) stopSandbox(w http.ResponseWriter, r *http.Request, c call) error {
+	var q forceQuery
+	if err := bindQuery(r, &q); err != nil {
+		return err
+	}
+	sb, err := a.Sandboxes.Stop(r.Context(), c.OrgID, r.PathValue(pathSandbox), q.Force != nil && *q.Force)
+	return a.answer(w, r, c, http.StatusOK, sb, err)
+}
+
+func (a *API) setLabels(w http.ResponseWriter, r *http.Request, c call) error {
+	var body api.SandboxLabels
+	if err := decodeBody(w, r, &body); err != nil {
+		return err
+	}
+	sb, err := a.Sandboxes.SetLabels(r.Context(), c.OrgID, r.PathValue(pathSandbox), body.Labels)
+	if err != nil {
+		return err
+	}
+	infoOf(r).sandboxID = sb.ID
+	writeJSON(w, http.StatusOK, api.SandboxLabels{Labels: notNil(sb.Labels)})
+	return nil
+}
+
+func (a *API) setPublic(w http.ResponseWriter, r *http.Request, c call) error {
+	isPublic, err := strconv.ParseBool(r.PathValue("isPublic"))
+	if err != nil {
+		return fault.New(fault.Invalid, "isPublic must be true or false")
+	}
+	sb, err := a.Sandboxes.SetPublic(r.Context(), c.OrgID, r.PathValue(pathSandbox), isPublic)
+	return a.answer(w, r, c, http.StatusCreated, sb, err)
+}
+
+func (a *API) setAutoStop(w http.ResponseWriter, r *http.Request, c call) error {
+	return a.setInterval(w, r, c, a.Sandboxes.SetAutoStop)
+}
+
+func (a *API) setAutoArchive(w http.ResponseWriter, r *http.Request, c call) error {
+	return a.setInterval(w, r, c, a.Sandboxes.SetAutoArchive)
+}
+
+func (a *API) setAutoDelete(w http.ResponseWriter, r *http.Request, c call) error {
+	return a.setInterval(w, r, c, a.Sandboxes.SetAutoDelete)
+}
+
+func (a *API) setInterval(w http.ResponseWriter, r *http.Request, c call,
+	set func(ctx context.Context, orgID, idOrName string, minutes int) (sandbox.Sandbox, error)) error {
+	minutes, err := pathInt(r, "interval")
+	if err != nil {
+		return err
+	}
+	sb, err := set(r.Context(), c.OrgID, r.PathValue(pathSandbox), minutes)
+	return a.answer(w, r, c, http.StatusCreated, sb, err)
+}
+
+func (a *API) lastActivity(w http.ResponseWriter, r *http.Request, c call) error {
+	var body api.UpdateLastActivity
+	if err := decodeBody(w, r, &body); err != nil {
+		return err
+	}
+	sb, err := a.Sandboxes.Get(r.Context(), c.OrgID, r.PathValue(pathSandbox))
+	if err != nil {
+		return err
+	}
+	infoOf(r).sandboxID = sb.ID
+	a.Sandboxes.Touch(r.Context(), sb.ID)
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+func (a *API) previewURL(w http.ResponseWriter, r *http.Request, c call) error {
+	port, err := pathInt(r, "port")
+	if err != nil {
+		return err
+	}
+	p, err := a.Sandboxes.PreviewURL(r.Context(), c.OrgID, r.PathValue(pathSandbox), port)
+	if err != nil {
+		return err
+	}
+	infoOf(r).sandboxID = p.SandboxID
+	out := api.PortPreviewURL{
+		DocsEraPortPreviewURL: api.DocsEraPortPreviewURL{
+			URL: a.previewAddress(strconv.Itoa(p.Port), p.SandboxID), Token: p.Token,
+		},
+		SandboxID: p.SandboxID,
+	}
+	if c.client.strict {
+		writeJSON(w, http.StatusOK, out.DocsEraPortPreviewURL)
+	} else {
+		writeJSON(w, http.StatusOK, out)
+	}
+	return nil
+}
+
+func (a *API) toolboxProxyURL(w http.ResponseWriter, r *http.Request, c call) error {
+	sb, err := a.Sandboxes.Get(r.Context(), c.OrgID, r.PathValue(pathSandbox))
+	if err != nil {
+		return err
+	}
+	infoOf(r).sandboxID = sb.ID
+	writeJSON(w, http.StatusOK, api.ToolboxProxyURL{URL: a.toolboxURL()})
+	return nil
+}
+
+// answer sends a sandbox, or passes the error on.
+func (a *API) answer(w http.ResponseWriter, r *http.Request, c call, status int, sb sandbox.Sandbox, err error) error {
+	if err != nil {
+		return err
+	}
+	infoOf(r).sandboxID = sb.ID
+	writeJSON(w, status, a.sandboxFor(c.client, sb))
+	return nil
+}
