@@ -1,0 +1,113 @@
+package sandbox
+
+import "time"
+
+// Action is one thing that the reconciler can do for a sandbox.
+type Action string
+
+// The actions.
+const (
+	DoNothing    Action = ""
+	DoAwaitImage Action = "await_image" // see whether the runner has the snapshot by now
+	DoCreate     Action = "create"
+	DoStart      Action = "start"
+	DoStop       Action = "stop"
+	DoDelete     Action = "delete"
+	DoIdleStop   Action = "idle_stop"   // decide that it should be stopped
+	DoAutoDelete Action = "auto_delete" // decide that it should be destroyed
+	DoFail       Action = "fail"        // give up: the phase took too long
+)
+
+// Step is what to do for a sandbox now. With DoNothing, At is when to look
+// again; zero is not before something changes.
+type Step struct {
+	Do     Action
+	At     time.Time
+	Reason string // with DoFail
+}
+
+// Limits on phases. They count from when the state was entered.
+const (
+	CreateLimit = 15 * time.Minute
+	PullLimit   = 30 * time.Minute
+	StartLimit  = 5 * time.Minute
+	StopLimit   = 5 * time.Minute
+	// KeepDestroyed is how long a destroyed sandbox can still be read.
+	KeepDestroyed = 24 * time.Hour
+)
+
+// MaxAutoArchive is the longest auto-archive interval, in minutes: 30 days.
+const MaxAutoArchive = 43200
+
+// Next says what sb needs at now. Archives do not exist yet, so auto-archive
+// asks for nothing.
+func Next(sb Sandbox, now time.Time) Step {
+	if sb.State == Destroyed {
+		return Step{}
+	}
+	if sb.Desired == Destroyed || sb.State == Destroying {
+		return Step{Do: DoDelete}
+	}
+	if s, ok := overdue(sb, now); ok {
+		return s
+	}
+	switch sb.State {
+	case Creating:
+		return Step{Do: DoCreate}
+	case PullingSnapshot:
+		return Step{Do: DoAwaitImage}
+	case Starting:
+		return Step{Do: DoStart}
+	case Stopping:
+		return Step{Do: DoStop}
+	case Started:
+		if sb.Desired == Stopped {
+			return Step{Do: DoStop}
+		}
+		return dueAt(DoIdleStop, sb.AutoStop > 0, sb.LastActivityAt, sb.AutoStop, now)
+	case Stopped:
+		if sb.Desired == Started {
+			return Step{Do: DoStart}
+		}
+		return dueAt(DoAutoDelete, sb.AutoDelete >= 0, sb.LastActivityAt, sb.AutoDelete, now)
+	}
+	return Step{}
+}
+
+// overdue says whether a phase has lasted too long. A stop that does is a
+// failure of the runner; the sandbox may well still run, so it stays deletable
+// and is looked at again at every resync.
+func overdue(sb Sandbox, now time.Time) (Step, bool) {
+	limit, phase := time.Duration(0), ""
+	switch sb.State {
+	case Creating:
+		limit, phase = CreateLimit, "creating the sandbox"
+	case PullingSnapshot:
+		limit, phase = PullLimit, "waiting for its snapshot"
+	case Starting:
+		limit, phase = StartLimit, "starting the sandbox"
+	case Stopping:
+		limit, phase = StopLimit, "stopping the sandbox"
+	}
+	if limit == 0 || now.Sub(sb.StateSince) < limit {
+		return Step{}, false
+	}
+	return Step{Do: DoFail, Reason: "Timed out after " + limit.String() + " " + phase}, true
+}
+
+func dueAt(do Action, on bool, since time.Time, minutes int, now time.Time) Step {
+	if !on {
+		return Step{}
+	}
+	at := since.Add(duration(minutes))
+	if now.Before(at) {
+		return Step{At: at}
+	}
+	return Step{Do: do}
+}
+
+// duration is minutes as a Duration; a century stands for anything longer.
+func duration(minutes int) time.Duration {
+	const century = 100 * 365 * 24 * 60
+	return time.Duration(min(max(minutes, 0), century)) * time.Minute
+}

@@ -1,0 +1,97 @@
+package sandbox
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"daytona/controlplane/fleet"
+	"daytona/controlplane/snapshot"
+)
+
+// Runners is what a Manager needs of the fleet.
+type Runners interface {
+	Place(ctx context.Context, w fleet.Want) (fleet.Member, error)
+	Member(id string) (fleet.Member, error)
+	Members() []fleet.Member
+}
+
+// Snapshots is what a Manager needs of the snapshots.
+type Snapshots interface {
+	Resolve(ctx context.Context, orgID, idOrName string) (snapshot.Snapshot, error)
+	Used(ctx context.Context, id string)
+}
+
+// Regions is what a Manager needs of the regions.
+type Regions interface {
+	Resolve(ctx context.Context, orgID, target string) (string, error)
+}
+
+// Config is what a Manager needs.
+type Config struct {
+	Store     Store
+	Runners   Runners
+	Snapshots Snapshots
+	Regions   Regions
+	Log       *slog.Logger
+	// Metrics is where the Manager registers its metrics; nil is nowhere.
+	Metrics prometheus.Registerer
+
+	// AnswerWithin is how long a call waits for what it began before it
+	// answers with the state under way. Defaults to 2 seconds.
+	AnswerWithin time.Duration
+	// Resync is the time between two comparisons of all rows with what the
+	// runners report. Defaults to 30 seconds.
+	Resync time.Duration
+	// Workers bounds how many sandboxes are driven at once in the
+	// background. Defaults to 32. Calls have no bound of their own.
+	Workers int
+	// Now is the clock. Defaults to time.Now.
+	Now func() time.Time
+}
+
+// Manager makes sandboxes and keeps them as they should be.
+type Manager struct {
+	c   Config
+	log *slog.Logger
+	met *metrics
+
+	// life ends when the Manager is closed; work that a call began goes on
+	// under it when the caller has left.
+	life context.Context
+	end  context.CancelFunc
+	busy sync.WaitGroup
+
+	mu      sync.Mutex
+	workers map[string]*worker // by sandbox id
+	closed  bool
+
+	timers   *schedule
+	retries  *retries
+	activity *activity
+	targets  *targets
+}
+
+// NewManager returns a Manager. Run must run for it to do what is not asked for
+// by a call: auto-stop, recovery, retries.
+func NewManager(c Config) *Manager {
+	c.AnswerWithin = cmp.Or(c.AnswerWithin, 2*time.Second)
+	c.Resync = cmp.Or(c.Resync, 30*time.Second)
+	c.Workers = cmp.Or(c.Workers, 32)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	life, end := context.WithCancel(context.Background())
+	return &Manager{
+		c: c, log: c.Log, met: newMetrics(c.Metrics, c.Store), life: life, end: end,
+		workers: map[string]*worker{}, timers: newSchedule(),
+		retries: &retries{n: map[string]int{}}, activity: newActivity(), targets: newTargets(),
+	}
+}

@@ -1,0 +1,80 @@
+package sandbox
+
+import "slices"
+
+// State is where a sandbox is in its life. doc.go draws the machine.
+type State string
+
+// The states that this server uses. After a crash of the server the reconciler
+// goes on from each of them.
+const (
+	Creating        State = "creating"         // the runner is making it
+	PullingSnapshot State = "pulling_snapshot" // it waits for its snapshot to be ready on the runner
+	Starting        State = "starting"         // the runner is starting it
+	Started         State = "started"          // its toolbox answers
+	Stopping        State = "stopping"         // the runner is stopping it
+	Stopped         State = "stopped"          // no process; files kept
+	Destroying      State = "destroying"       // the runner is removing it
+	Destroyed       State = "destroyed"        // nothing is left; the row goes after a day
+	Error           State = "error"            // ErrorReason says why; delete works, and so does start if Recoverable
+)
+
+// States of the public vocabulary that later parts will use.
+const (
+	Unknown          State = "unknown"
+	PendingBuild     State = "pending_build"
+	BuildingSnapshot State = "building_snapshot"
+	BuildFailed      State = "build_failed"
+	Restoring        State = "restoring"
+	Archiving        State = "archiving"
+	Archived         State = "archived"
+	Resizing         State = "resizing"
+	Snapshotting     State = "snapshotting"
+	Forking          State = "forking"
+	Pausing          State = "pausing"
+	Paused           State = "paused"
+	Resuming         State = "resuming"
+)
+
+// States returns every state there is.
+func States() []State {
+	return []State{
+		Creating, PullingSnapshot, Starting, Started, Stopping, Stopped, Destroying, Destroyed, Error,
+		Unknown, PendingBuild, BuildingSnapshot, BuildFailed, Restoring, Archiving, Archived,
+		Resizing, Snapshotting, Forking, Pausing, Paused, Resuming,
+	}
+}
+
+// Valid reports whether s is a state.
+func (s State) Valid() bool { return slices.Contains(States(), s) }
+
+// transitions is the one table of moves. Destroying is reached from everywhere
+// and left only for Destroyed: delete is never refused and never undone.
+var transitions = map[State][]State{
+	Creating:        {PullingSnapshot, Started, Stopped, Error, Destroying},
+	PullingSnapshot: {Creating, Started, Error, Destroying},
+	Starting:        {Started, Stopped, Error, Destroying},
+	Started:         {Stopping, Stopped, Error, Destroying},
+	Stopping:        {Stopped, Error, Destroying},
+	Stopped:         {Starting, Started, Error, Destroying},
+	Error:           {Starting, Started, Stopped, Destroying},
+	Destroying:      {Destroyed},
+	Destroyed:       {},
+}
+
+// CanBecome reports whether a sandbox may move from s to next.
+func (s State) CanBecome(next State) bool { return slices.Contains(transitions[s], next) }
+
+// TakesCompute reports whether a sandbox in s counts for CPU and memory.
+func (s State) TakesCompute() bool { return slices.Contains(ComputeStates(), s) }
+
+// TakesDisk reports whether a sandbox in s counts for disk.
+func (s State) TakesDisk() bool { return slices.Contains(DiskStates(), s) }
+
+// ComputeStates are the states in which CPU and memory count for the quota.
+func ComputeStates() []State {
+	return []State{Creating, Restoring, Started, Starting, Stopping, PendingBuild, BuildingSnapshot, Unknown, PullingSnapshot}
+}
+
+// DiskStates are the states in which disk counts for the quota.
+func DiskStates() []State { return append(ComputeStates(), Stopped, Archiving) }
