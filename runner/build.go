@@ -1,0 +1,278 @@
+package runner
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"daytona/api/runnerapi"
+	"daytona/images"
+	"daytona/internal/fault"
+)
+
+// definitionLabel of an image holds the hash of the definition that made it.
+const definitionLabel = "daytona.definition"
+
+// building is the state of the default snapshot while it is made.
+type building struct {
+	mu   sync.Mutex
+	snap runnerapi.Snapshot // Name is "" when nothing is being made
+}
+
+func (b *building) set(snap runnerapi.Snapshot) {
+	b.mu.Lock()
+	b.snap = snap
+	b.mu.Unlock()
+}
+
+func (b *building) snapshot() (runnerapi.Snapshot, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.snap, b.snap.Name != ""
+}
+
+func (b *building) name() string {
+	snap, _ := b.snapshot()
+	return snap.Name
+}
+
+func (b *building) progress() string {
+	snap, _ := b.snapshot()
+	return or(snap.Progress, "it was just begun")
+}
+
+// defaultSnapshotLoop makes the default snapshot, and tries again after a
+// failure, at growing intervals.
+func (r *Runner) defaultSnapshotLoop(ctx context.Context) {
+	pause := 10 * time.Second
+	for {
+		err := r.EnsureDefault(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		r.log.Error("the default snapshot could not be made", "error", err, "retry", pause)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, 10*time.Minute)
+	}
+}
+
+// EnsureDefault makes the default snapshot from its definition, unless an image
+// made from the same definition exists. It returns once the snapshot is ready.
+// Snapshots shows the progress meanwhile.
+func (r *Runner) EnsureDefault(ctx context.Context) error {
+	cfg := r.cfg.Snapshot
+	if cfg == nil {
+		return fault.New(fault.Invalid, "no default snapshot is configured")
+	}
+	def := cfg.Definition
+	img, err := r.cfg.Roots.Image(ctx, def.Name)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	if err == nil && img.Config.Labels[definitionLabel] == def.Hash {
+		r.wakeRefill()
+		return nil
+	}
+	start := time.Now()
+	progress := func(line string) {
+		r.log.Info("making the default snapshot", "snapshot", def.Name, "progress", line)
+		r.build.set(runnerapi.Snapshot{Name: def.Name, State: runnerapi.SnapshotBuilding, Progress: line, Entrypoint: def.Config.Entrypoint})
+	}
+	progress("beginning")
+	if err := r.makeDefault(ctx, cfg, progress); err != nil {
+		var f *fault.Error
+		reason := "it could not be made; the runner's log says why"
+		if errors.As(err, &f) {
+			reason = f.Text
+		}
+		r.build.set(runnerapi.Snapshot{Name: def.Name, State: runnerapi.SnapshotFailed, Reason: reason, Entrypoint: def.Config.Entrypoint})
+		return err
+	}
+	r.build.set(runnerapi.Snapshot{})
+	r.log.Info("the default snapshot is ready", "snapshot", def.Name, "took", time.Since(start).Round(time.Second))
+	r.wakeRefill()
+	return nil
+}
+
+func (r *Runner) makeDefault(ctx context.Context, cfg *SnapshotConfig, progress func(string)) error {
+	_, err := r.cfg.Roots.Image(ctx, cfg.Base)
+	if fault.Is(err, fault.NotFound) {
+		err = cfg.MakeBase(ctx, cfg.Base, progress)
+	}
+	if err != nil {
+		return fmt.Errorf("base of the default snapshot: %w", err)
+	}
+	isolation := cfg.Isolation
+	if _, err := r.driver(isolation); err != nil {
+		isolation = ""
+	}
+	spec := r.cfg.complete(runnerapi.Spec{
+		ID:        uuid.NewString(),
+		Snapshot:  cfg.Base,
+		Isolation: isolation,
+		User:      "root",
+		CPU:       float64(runtime.NumCPU()),
+		MemoryMiB: 4096,
+		DiskMiB:   10240,
+	})
+	progress("starting a sandbox to build in")
+	always := func(*sandbox) (bool, error) { return true, nil }
+	err = r.operate(ctx, spec.ID, opCreate, always, func(ctx context.Context, sb *sandbox) error {
+		return r.makeNew(ctx, sb, record{Spec: spec, Driver: spec.Isolation, Build: true})
+	})
+	defer func() {
+		ctx, cancel := afterwards(ctx)
+		defer cancel()
+		derr := r.operate(ctx, spec.ID, opDelete, always, func(ctx context.Context, sb *sandbox) error { return r.destroy(ctx, sb, false) })
+		if derr != nil && !fault.Is(derr, fault.NotFound) {
+			r.log.Warn("the sandbox in which the default snapshot was made stays", "sandbox", spec.ID, "error", derr)
+		}
+	}()
+	if err != nil {
+		return fmt.Errorf("sandbox for the default snapshot: %w", err)
+	}
+	if err := r.runDefinition(ctx, spec.ID, cfg, progress); err != nil {
+		return err
+	}
+	progress("keeping the result")
+	return r.commitBuild(ctx, spec.ID, cfg.Definition)
+}
+
+// buildDir holds the scripts inside.
+const buildDir = "/tmp/.build"
+
+// runDefinition runs the steps one after the other.
+func (r *Runner) runDefinition(ctx context.Context, id string, cfg *SnapshotConfig, progress func(string)) error {
+	sb, err := r.entry(id, false)
+	if err != nil {
+		return err
+	}
+	sb.mu.Lock()
+	l, w := sb.link, sb.watch
+	sb.mu.Unlock()
+	if l == nil {
+		return fault.New(fault.Unavailable, "the sandbox for the build ended")
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-w.ended:
+			cancel(fault.New(fault.Unprocessable, "the sandbox for the build ended: %s", w.end.Cause))
+		case <-ctx.Done():
+		}
+	}()
+	env := map[string]string{"HOME": "/root", "LANG": "C.UTF-8"}
+	maps.Copy(env, cfg.Env)
+	if ca, err := os.ReadFile(cfg.CA); cfg.CA != "" && err == nil {
+		file := path.Join(buildDir, "ca.crt")
+		if err := l.upload(ctx, file, ca); err != nil {
+			return err
+		}
+		for _, name := range []string{"PIP_CERT", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"} {
+			env[name] = file
+		}
+	}
+	steps := cfg.Definition.Steps
+	for i, step := range steps {
+		progress(fmt.Sprintf("step %d of %d: %s", i+1, len(steps), step.Name))
+		file := path.Join(buildDir, fmt.Sprintf("step-%d.sh", i+1))
+		if err := l.upload(ctx, file, []byte(step.Script)); err != nil {
+			return err
+		}
+		code, out, err := l.execute(ctx, "sh "+file+" </dev/null", env, 30*time.Minute)
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			return fmt.Errorf("step %q: %w", step.Name, err)
+		}
+		if code != 0 {
+			return fault.New(fault.Unprocessable, "step %q ended with exit code %d: %s", step.Name, code, lastLines(out, 15))
+		}
+		r.log.Debug("build step done", "step", step.Name, "output", lastLines(out, 5))
+	}
+	_, _, err = l.execute(ctx, "rm -rf "+buildDir, nil, time.Minute)
+	return err
+}
+
+// commitBuild stops the build's sandbox and makes an image of its root.
+func (r *Runner) commitBuild(ctx context.Context, id string, def images.Definition) error {
+	check := func(sb *sandbox) (bool, error) { return sb.rec.Phase == phaseRunning, nil }
+	return r.operate(ctx, id, opStop, check, func(ctx context.Context, sb *sandbox) error {
+		if err := r.stop(ctx, sb, r.cfg.StopGrace); err != nil {
+			return err
+		}
+		_, err := r.cfg.Roots.Commit(ctx, id, def.Name, func(c *ocispec.ImageConfig) { configure(c, def) })
+		return err
+	})
+}
+
+// configure makes an image's configuration say what the definition says.
+func configure(c *ocispec.ImageConfig, def images.Definition) {
+	*c = ocispec.ImageConfig{
+		User:       def.Config.User,
+		WorkingDir: def.Config.WorkDir,
+		Env:        def.Config.Env,
+		Entrypoint: def.Config.Entrypoint,
+		Labels:     map[string]string{definitionLabel: def.Hash},
+	}
+}
+
+// upload writes a file inside.
+func (l *link) upload(ctx context.Context, file string, data []byte) error {
+	var body bytes.Buffer
+	mw := multipart.NewWriter(&body)
+	part, err := mw.CreateFormFile("file", path.Base(file))
+	if err == nil {
+		_, err = part.Write(data)
+	}
+	if err = errors.Join(err, mw.Close()); err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://toolbox/files/upload?path="+url.QueryEscape(file), &body)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", mw.FormDataContentType())
+	return l.do(req, nil)
+}
+
+// execute runs a shell command inside and returns its exit code and output.
+func (l *link) execute(ctx context.Context, command string, env map[string]string, timeout time.Duration) (code int, output string, err error) {
+	in := map[string]any{"command": command, "envs": env, "timeout": int(timeout.Seconds())}
+	out := struct {
+		ExitCode int    `json:"exitCode"`
+		Result   string `json:"result"`
+	}{ExitCode: -1}
+	err = l.call(ctx, http.MethodPost, "/process/execute", in, &out)
+	return out.ExitCode, out.Result, err
+}
+
+// lastLines returns the last n lines of text, at most 4 KiB.
+func lastLines(text string, n int) string {
+	text = strings.TrimSpace(text)
+	if len(text) > 4<<10 {
+		text = text[len(text)-4<<10:]
+	}
+	lines := strings.Split(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
