@@ -1,0 +1,241 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/core/unpack"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"daytona/internal/fault"
+)
+
+// maxMetadataBytes bounds manifests and configurations, which are read into memory.
+const maxMetadataBytes = 8 << 20
+
+func hostPlatform() ocispec.Platform {
+	p := platforms.DefaultSpec()
+	return ocispec.Platform{OS: "linux", Architecture: p.Architecture, Variant: p.Variant}
+}
+
+// Pull fetches ref ("python:3.12", "host/name@sha256:...") for this machine's
+// platform, unpacks it and gives it a name. progress may be nil; it gets lines
+// for a person. Errors: Invalid for a bad ref, NotFound, Forbidden when the
+// registry refuses, Unprocessable for an image that this machine cannot use,
+// Unavailable when the registry cannot be reached or sends damaged data.
+func (s *Store) Pull(ctx context.Context, name, ref string, progress func(string)) (Image, error) {
+	if err := checkName(name); err != nil {
+		return Image{}, err
+	}
+	named, err := reference.ParseDockerRef(ref)
+	if err != nil {
+		return Image{}, fault.Wrap(err, fault.Invalid, "%q is not a valid image reference", ref)
+	}
+	if err := s.room(0); err != nil {
+		return Image{}, err
+	}
+	if progress == nil {
+		progress = func(string) {}
+	}
+	im, err := s.leased(s.scope(ctx), func(ctx context.Context) (Image, error) {
+		return s.pull(ctx, name, named.String(), progress)
+	})
+	if err != nil {
+		return Image{}, pullFault(err, ref)
+	}
+	return im, nil
+}
+
+func (s *Store) pull(ctx context.Context, name, ref string, progress func(string)) (Image, error) {
+	transport := docker.DefaultHTTPTransport(nil)
+	defer transport.CloseIdleConnections()
+	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: s.registryHosts(&http.Client{Transport: transport})})
+	progress("resolving " + ref)
+	resolved, desc, err := resolver.Resolve(ctx, ref)
+	if err != nil {
+		return Image{}, fmt.Errorf("resolve: %w", err)
+	}
+	fetcher, err := resolver.Fetcher(ctx, resolved)
+	if err != nil {
+		return Image{}, fmt.Errorf("fetch: %w", err)
+	}
+	matcher := platforms.Only(hostPlatform())
+	meter := &pullMeter{}
+	children := images.SetChildrenMappedLabels(s.content, images.ChildrenHandler(s.content), images.ChildGCLabels)
+	children = images.LimitManifests(images.FilterPlatforms(children, matcher), matcher, 1)
+	// Another name for an image that is here needs its content again only when
+	// it was collected; the unpacker skips layers that are unpacked.
+	unpacker, err := unpack.NewUnpacker(ctx, s.content, unpack.WithUnpackPlatform(unpack.Platform{
+		Platform:       matcher,
+		SnapshotterKey: snapshotterName,
+		Snapshotter:    s.snaps,
+		Applier:        applier{s, progress},
+	}), unpack.WithFetchAllContent())
+	if err != nil {
+		return Image{}, err
+	}
+	handler := unpacker.Unpack(images.Handlers(
+		boundSizes(s, meter),
+		remotes.FetchHandler(s.content, meter.wrap(fetcher)),
+		children,
+	))
+	stop := meter.every(time.Second, progress)
+	err = images.Dispatch(ctx, handler, nil, desc)
+	res, uerr := unpacker.Wait()
+	stop()
+	if err = errors.Join(err, uerr); err != nil {
+		return Image{}, err
+	}
+	if res.Unpacks == 0 {
+		return Image{}, fault.New(fault.Unprocessable, "image %q has nothing that runs on %s", ref, platforms.Format(hostPlatform()))
+	}
+	// The platform's own manifest is the image; an index of others is not kept.
+	m, err := s.platformManifest(ctx, desc, matcher)
+	if err != nil {
+		return Image{}, err
+	}
+	return s.publish(ctx, name, m)
+}
+
+// platformManifest descends from an index to the manifest for this machine.
+func (s *Store) platformManifest(ctx context.Context, desc ocispec.Descriptor, matcher platforms.MatchComparer) (ocispec.Descriptor, error) {
+	for depth := 0; images.IsIndexType(desc.MediaType); depth++ {
+		if depth == 4 {
+			return ocispec.Descriptor{}, fault.New(fault.Unprocessable, "the image's indexes are nested too deeply")
+		}
+		h := images.LimitManifests(images.FilterPlatforms(images.ChildrenHandler(s.content), matcher), matcher, 1)
+		list, err := h(ctx, desc)
+		if err != nil {
+			return ocispec.Descriptor{}, err
+		}
+		if len(list) == 0 {
+			return ocispec.Descriptor{}, fault.New(fault.Unprocessable, "the image has nothing that runs on %s", platforms.Format(hostPlatform()))
+		}
+		desc = list[0]
+	}
+	return ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}, nil
+}
+
+// boundSizes refuses what would not fit before it is fetched.
+func boundSizes(s *Store, meter *pullMeter) images.HandlerFunc {
+	return func(_ context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		if !images.IsLayerType(desc.MediaType) && desc.Size > maxMetadataBytes {
+			return nil, fault.New(fault.Unprocessable, "the image's metadata is too large: %d bytes", desc.Size)
+		}
+		meter.total.Add(desc.Size)
+		return nil, s.room(desc.Size)
+	}
+}
+
+// registryHosts says where a registry's images are asked for: its mirror first
+// if there is one, then itself. Registries on this machine speak plain HTTP.
+func (s *Store) registryHosts(client *http.Client) docker.RegistryHosts {
+	auth := docker.NewDockerAuthorizer(docker.WithAuthClient(client))
+	origin := docker.ConfigureDefaultRegistries(
+		docker.WithClient(client), docker.WithAuthorizer(auth), docker.WithPlainHTTP(docker.MatchLocalhost))
+	return func(host string) ([]docker.RegistryHost, error) {
+		hosts, err := origin(host)
+		if err != nil {
+			return nil, err
+		}
+		base, ok := s.mirrors[host]
+		if !ok {
+			return hosts, nil
+		}
+		u, err := url.Parse(base)
+		if err != nil || u.Host == "" {
+			return nil, fault.New(fault.Invalid, "mirror %q of registry %s is not a URL", base, host)
+		}
+		mirror := docker.RegistryHost{
+			Client: client, Authorizer: auth, Host: u.Host, Scheme: u.Scheme,
+			Path:         path.Join("/", strings.TrimSuffix(u.Path, "/"), "v2"),
+			Capabilities: docker.HostCapabilityPull | docker.HostCapabilityResolve,
+		}
+		return append([]docker.RegistryHost{mirror}, hosts...), nil
+	}
+}
+
+// pullMeter counts bytes on their way.
+type pullMeter struct{ total, done atomic.Int64 }
+
+func (m *pullMeter) wrap(f remotes.Fetcher) remotes.Fetcher {
+	return remotes.FetcherFunc(func(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+		rc, err := f.Fetch(ctx, desc)
+		if err != nil {
+			return nil, err
+		}
+		return &meteredBody{rc, m}, nil
+	})
+}
+
+type meteredBody struct {
+	io.ReadCloser
+	m *pullMeter
+}
+
+func (b *meteredBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.m.done.Add(int64(n))
+	return n, err
+}
+
+// every reports at intervals until the returned function is called, which
+// returns when no more reports come.
+func (m *pullMeter) every(d time.Duration, progress func(string)) func() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTicker(d)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+				progress("downloaded " + mib(m.done.Load()) + " of " + mib(m.total.Load()))
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// pullFault turns what the libraries say into our vocabulary.
+func pullFault(err error, ref string) error {
+	var netErr net.Error
+	var status interface{ StatusCode() int }
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case fault.KindOf(err) != fault.Internal:
+		return err
+	case errdefs.IsNotFound(err) && strings.Contains(err.Error(), "platform"):
+		return fault.Wrap(err, fault.Unprocessable, "image %q has nothing that runs on %s", ref, platforms.Format(hostPlatform()))
+	case errdefs.IsNotFound(err):
+		return fault.Wrap(err, fault.NotFound, "image %q was not found in its registry", ref)
+	case errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err), errors.Is(err, docker.ErrInvalidAuthorization):
+		return fault.Wrap(err, fault.Forbidden, "the registry refuses access to image %q", ref)
+	case errors.As(err, &status) && (status.StatusCode() == http.StatusUnauthorized || status.StatusCode() == http.StatusForbidden):
+		return fault.Wrap(err, fault.Forbidden, "the registry refuses access to image %q", ref)
+	case errdefs.IsFailedPrecondition(err), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "wrong diff id"):
+		return fault.Wrap(err, fault.Unavailable, "the registry sent damaged data for image %q", ref)
+	case errors.As(err, &netErr), errdefs.IsUnavailable(err):
+		return fault.Wrap(err, fault.Unavailable, "the registry of image %q cannot be reached", ref)
+	}
+	return fault.Wrap(err, fault.Unprocessable, "image %q cannot be used", ref)
+}

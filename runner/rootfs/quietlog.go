@@ -1,0 +1,36 @@
+package rootfs
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"github.com/containerd/log"
+	"github.com/sirupsen/logrus"
+)
+
+// quietLog makes containerd's libraries log to l instead of standard error.
+func quietLog(ctx context.Context, l *slog.Logger) context.Context {
+	lr := logrus.New()
+	lr.SetOutput(io.Discard)
+	lr.SetLevel(logrus.WarnLevel)
+	lr.AddHook(slogHook{l})
+	return log.WithLogger(ctx, logrus.NewEntry(lr))
+}
+
+type slogHook struct{ log *slog.Logger }
+
+func (slogHook) Levels() []logrus.Level { return logrus.AllLevels }
+
+func (h slogHook) Fire(e *logrus.Entry) error {
+	level := slog.LevelDebug
+	if e.Level <= logrus.WarnLevel {
+		level = slog.LevelWarn
+	}
+	args := make([]any, 0, 2*len(e.Data))
+	for k, v := range e.Data {
+		args = append(args, k, v)
+	}
+	h.log.Log(e.Context, level, e.Message, args...)
+	return nil
+}
