@@ -1,0 +1,298 @@
+//go:build root
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// docsFile is the documentation whose samples are run. It is not part of this
+// repository.
+const docsFile = "../shared/spec/daytona-docs-2025-08-19.txt"
+
+const (
+	startPage      = "Getting Started"
+	frontPage      = "Daytona Documentation"
+	fileSystemPage = "File System Operations"
+	processPage    = "Process and Code Execution"
+	analysisPage   = "Analyze Data with AI"
+)
+
+// A fragment is a sample that presupposes a variable `sandbox` and some files.
+type fragment struct {
+	page, heading string
+	local         map[string]string            // files in the program's directory
+	before        string                       // command in the sandbox: what the text above the sample presupposes
+	mend          map[string]map[string]string // by language: replacements for what is broken in the documentation itself
+	want          map[string][]string          // by language: what must be printed
+	after         string                       // command in the sandbox that must succeed afterwards
+}
+
+// both says what the samples of both languages print.
+func both(want ...string) map[string][]string {
+	return map[string][]string{"python": want, "typescript": want}
+}
+
+var fragments = []fragment{
+	{page: fileSystemPage, heading: "Listing Files and Directories",
+		before: "mkdir -p workspace/inner; echo 12345 > workspace/file.txt",
+		want:   both("Name: file.txt", "Name: inner", "Size: 6")},
+	{page: fileSystemPage, heading: "Creating Directories",
+		before: "rm -rf workspace/new-dir",
+		after:  "test $(stat -c %a workspace/new-dir) = 755"},
+	{page: fileSystemPage, heading: "Uploading a Single File",
+		local:  map[string]string{"local_file.txt": "Hello, World!"},
+		before: "rm -f remote_file.txt data.txt",
+		after:  "cat remote_file.txt data.txt 2>/dev/null | grep -qx 'Hello, World!'"},
+	{page: fileSystemPage, heading: "Uploading Multiple Files",
+		local:  map[string]string{"file1.txt": "Content of file 1", "file2.txt": "Content of file 2", "settings.json": `{"key": "value"}`},
+		before: "rm -rf data config",
+		after:  `grep -qx 'Content of file 1' data/file1.txt && grep -qx 'Content of file 2' data/file2.txt && grep -q '"value"' config/settings.json`},
+	{page: fileSystemPage, heading: "Downloading Files",
+		before: "echo 'to be fetched' > file1.txt",
+		want:   both("to be fetched")},
+	{page: fileSystemPage, heading: "Deleting files",
+		before: "mkdir -p workspace; touch workspace/file.txt",
+		after:  "test ! -e workspace/file.txt"},
+	{page: fileSystemPage, heading: "File Permissions",
+		before: "mkdir -p workspace; touch workspace/file.txt; chmod 600 workspace/file.txt",
+		want:   both("Permissions: 0644")},
+	{page: fileSystemPage, heading: "File Search and Replace",
+		before: "mkdir -p workspace/src; printf 'a\\nb text-of-interest\\n' > workspace/src/x.txt; echo old_text | tee workspace/file1.txt > workspace/file2.txt",
+		mend: map[string]map[string]string{"typescript": {
+			// An object literal with "path=" does not parse, and findFiles takes two strings.
+			"findFiles({\n    path=\"workspace/src\",\n    pattern: \"text-of-interest\"\n})": `findFiles("workspace/src", "text-of-interest")`,
+		}},
+		want:  both("Line number: 2", "text-of-interest"),
+		after: "grep -qx new_text workspace/file1.txt && grep -qx new_text workspace/file2.txt"},
+	{page: processPage, heading: "Running Code",
+		want: map[string][]string{"python": {"Hello, Daytona!"}, "typescript": {"Hello, Daytona!", "FOO: BAR", "Done"}}},
+	{page: processPage, heading: "Running Commands",
+		before: "mkdir -p workspace/src; touch listed-by-ls",
+		want:   both("listed-by-ls", "DAYTONA")},
+}
+
+// Each fragment gets what the page presupposes, and a sandbox that exists.
+var preludes = map[string]string{
+	"python": `import os
+from daytona import Daytona, FileUpload
+
+daytona = Daytona()
+sandbox = daytona.get(os.environ["E2E_SANDBOX"])
+
+`,
+	"typescript": `import { Daytona } from '@daytonaio/sdk'
+
+const daytona = new Daytona()
+const sandbox = await daytona.get(process.env.E2E_SANDBOX)
+
+`,
+}
+
+func documentation(t *testing.T) []sample {
+	t.Helper()
+	all, err := readSamples(filepath.Join(repo, docsFile))
+	if os.IsNotExist(err) {
+		t.Skipf("the documentation is not there: %s", docsFile)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestDocs runs the documentation's samples as they stand.
+func TestDocs(t *testing.T) {
+	all := documentation(t)
+	for _, era := range []string{"old", "new"} {
+		for _, language := range []string{"python", "typescript"} {
+			t.Run(era+"/"+language, func(t *testing.T) {
+				for _, page := range []struct{ title, heading, want string }{
+					{startPage, "Run Code Inside a Sandbox", "Sum of 3 and 4 is 7"},
+					{frontPage, "3. Write Your Code", "Hello World from code!"},
+				} {
+					t.Run(page.heading, func(t *testing.T) {
+						t.Parallel()
+						samples := mustFind(t, all, page.title, page.heading, language)
+						key := strings.NewReplacer("YOUR_API_KEY", shared.api.key, "your-api-key", shared.api.key)
+						out := runSample(t, era, language, t.TempDir(), key.Replace(samples[0].Code))
+						wantPrinted(t, out, page.want)
+					})
+				}
+				t.Run("fragments", func(t *testing.T) {
+					t.Parallel()
+					runFragments(t, all, era, language)
+				})
+			})
+		}
+	}
+}
+
+// runFragments runs every fragment in one sandbox of the language.
+func runFragments(t *testing.T, all []sample, era, language string) {
+	sb := mustCreate(t, shared.api, map[string]any{"labels": map[string]string{"code-toolbox-language": language}})
+	for _, f := range fragments {
+		t.Run(f.heading, func(t *testing.T) {
+			code := mustFind(t, all, f.page, f.heading, language)[0].Code
+			for broken, mended := range f.mend[language] {
+				if !strings.Contains(code, broken) {
+					t.Errorf("the sample no longer has the error %q", broken)
+				}
+				code = strings.ReplaceAll(code, broken, mended)
+			}
+			dir := t.TempDir()
+			for name, content := range f.local {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			inSandbox(t, sb.ID, f.before)
+			out := runSample(t, era, language, dir, preludes[language]+code, "E2E_SANDBOX="+sb.ID)
+			wantPrinted(t, out, f.want[language]...)
+			inSandbox(t, sb.ID, f.after)
+		})
+	}
+}
+
+func inSandbox(t *testing.T, id, command string) {
+	t.Helper()
+	if command == "" {
+		return
+	}
+	if r := mustExec(t, shared.api, id, "cd && { "+command+"\n}"); r.ExitCode != 0 {
+		t.Fatalf("%s: exit code %d\n%s", command, r.ExitCode, r.Result)
+	}
+}
+
+// TestDocsAnalysis runs the page on data analysis, step by step and whole, with
+// the model's answer canned. Its programs leave their sandboxes behind, so that
+// nothing else may create any meanwhile.
+func TestDocsAnalysis(t *testing.T) {
+	all := documentation(t)
+	for _, era := range []string{"old", "new"} {
+		for _, language := range []string{"python", "typescript"} {
+			steps := ""
+			for _, heading := range []string{"2.2 Initialize Sandbox", "3.1 Code Execution Handler",
+				"3.2 Creating the Analysis Prompt", "3.3 Tool Calling Setup", "3.4 Response Processing"} {
+				steps += mustFind(t, all, analysisPage, heading, language)[0].Code + "\n"
+			}
+			for name, code := range map[string]string{
+				"steps": steps,
+				"whole": mustFind(t, all, analysisPage, "5. Complete Implementation", language)[0].Code,
+			} {
+				t.Run(era+"/"+language+"/"+name, func(t *testing.T) {
+					removeNewSandboxes(t)
+					dir := t.TempDir()
+					writeDataset(t, filepath.Join(dir, "dataset.csv"))
+					out := runSample(t, era, language, dir, code,
+						"PYTHONPATH="+filepath.Join(repo, "e2e", "testdata"),
+						"ANTHROPIC_API_KEY=not-used",
+						"E2E_MODEL_ANSWER="+filepath.Join(repo, "e2e", "testdata", "analysis.py"))
+					wantPrinted(t, out, "Chart saved to chart-0.png")
+					png, err := os.ReadFile(filepath.Join(dir, "chart-0.png"))
+					if err != nil || !strings.HasPrefix(string(png), "\x89PNG\r\n\x1a\n") {
+						t.Errorf("chart-0.png is not a picture: %d bytes, %v", len(png), err)
+					}
+				})
+			}
+		}
+	}
+}
+
+// removeNewSandboxes deletes what is created from here to the end of the test.
+func removeNewSandboxes(t *testing.T) {
+	t.Helper()
+	had := map[string]bool{}
+	before, err := shared.api.list(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sb := range before {
+		had[sb.ID] = true
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		now, err := shared.api.list(ctx)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, sb := range now {
+			if !had[sb.ID] {
+				if err := shared.api.delete(ctx, sb.ID); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+}
+
+// writeDataset makes data with the columns that the page names, flaws included.
+func writeDataset(t *testing.T, file string) {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("brand,model,year,price_in_euro\n")
+	for i := range 2000 {
+		year := 1995 + i%29
+		fmt.Fprintf(&b, "brand%d,model%d,%d,%d\n", i%7, i%31, year, 800*(year-1990)+i%500)
+	}
+	b.WriteString("x,y,,5000\nx,y,2001,\nx,y,not a year,7000\nx,y,2005,999999999\n")
+	if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustFind(t *testing.T, all []sample, page, heading, language string) []sample {
+	t.Helper()
+	found := find(all, page, heading, language)
+	if len(found) == 0 {
+		t.Fatalf("no %s sample below %q on the page %q", language, heading, page)
+	}
+	return found
+}
+
+// runSample runs a program in dir. TypeScript is put where the SDK can be found.
+func runSample(t *testing.T, era, language, dir, code string, env ...string) string {
+	t.Helper()
+	if language == "python" {
+		kit := pythonKit(t, era)
+		file := filepath.Join(dir, "main.py")
+		if err := os.WriteFile(file, []byte(code), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return runProgram(t, dir, env, kit.python, file)
+	}
+	kit := nodeKit(t, era)
+	work, err := os.MkdirTemp(kit.dir, "sample-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(work) })
+	scope := filepath.Join(work, "node_modules", "@anthropic-ai")
+	if err := os.MkdirAll(scope, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(repo, "e2e", "testdata", "anthropic-ai-sdk"), filepath.Join(scope, "sdk")); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(work, "index.mts")
+	if err := os.WriteFile(file, []byte(code), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return runProgram(t, dir, env, kit.node, filepath.Join(kit.dir, "node_modules", "tsx", "dist", "cli.mjs"), file)
+}
+
+func wantPrinted(t *testing.T, out string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if !strings.Contains(out, w) {
+			t.Errorf("%q was not printed in\n%s", w, tail(out, 4<<10))
+		}
+	}
+}

@@ -1,0 +1,76 @@
+"""code_run: languages, output, exit codes, argv, env, time-outs."""
+
+from common import OLD, call, eq, fails, run, sdk
+
+
+async def python(d):
+    sb = await call(d.create(sdk.CreateSandboxFromSnapshotParams(language="python")))
+    p = sb.process
+
+    r = await call(p.code_run('print("Sum of 3 and 4 is " + str(3 + 4))'))
+    eq((r.exit_code, r.result.rstrip("\n"), r.artifacts.stdout.rstrip("\n")), (0, "Sum of 3 and 4 is 7", "Sum of 3 and 4 is 7"))
+
+    r = await call(p.code_run("def greet(n):\n    return f'Hello, {n}!'\n\nprint(greet('Wörld ☃ \\'\"\\\\ $HOME `x`'))"))
+    eq((r.exit_code, r.result.rstrip("\n")), (0, "Hello, Wörld ☃ '\"\\ $HOME `x`!"), "quoting")
+
+    r = await call(p.code_run("print('before')\nraise ValueError('boom')"))
+    eq(r.exit_code, 1, "exit code of an exception")
+    assert "before" in r.result and "ValueError: boom" in r.result and "Traceback" in r.result, r.result
+
+    r = await call(p.code_run("import sys; print('x'); sys.exit(7)"))
+    eq((r.exit_code, r.result.strip()), (7, "x"), "sys.exit")
+
+    r = await call(p.code_run("this is not python"))
+    eq(r.exit_code, 1)
+    assert "SyntaxError" in r.result, r.result
+
+    r = await call(p.code_run("import sys; print(sys.argv[1:])", sdk.CodeRunParams(argv=["one", "two"])))
+    eq(r.result.strip(), "['one', 'two']", "argv")
+
+    r = await call(p.code_run("import os; print(os.environ['A'], os.environ['B'])", sdk.CodeRunParams(env={"A": "1", "B": "two words"})))
+    eq(r.result.strip(), "1 two words", "env")
+
+    r = await call(p.code_run("import sys; print('out'); print('err', file=sys.stderr)"))
+    eq(sorted(r.result.split()), ["err", "out"], "both streams")
+
+    r = await call(p.code_run("for i in range(20000): print('line', i)"))
+    lines = r.result.splitlines()
+    eq((len(lines), lines[-1]), (20000, "line 19999"), "long output")
+
+    r = await call(p.code_run("import numpy, pandas; print(pandas.Series(numpy.arange(4)).sum())"))
+    eq((r.exit_code, r.result.strip()), (0, "6"), "packages")
+
+    await fails("Timeout", lambda: p.code_run("import time; time.sleep(120)", timeout=2), "timeout")
+    r = await call(p.exec("pgrep -c python3 || true"))
+    eq(r.result.strip().splitlines()[-1], "0", "python processes left after the time-out")
+
+
+async def node(d, language, typed):
+    sb = await call(d.create(sdk.CreateSandboxFromSnapshotParams(language=language)))
+    p = sb.process
+    colon = ": string" if typed else ""
+    r = await call(p.code_run(f"const f = (n{colon}) => `Hello, ${{n}}!`;\nconsole.log(f('Daytona'));"))
+    eq((r.exit_code, r.result.rstrip("\n")), (0, "Hello, Daytona!"), language)
+
+    r = await call(
+        p.code_run(
+            "console.log(process.argv.slice(-1)[0], process.env.FOO)", sdk.CodeRunParams(argv=["Daytona"], env={"FOO": "BAR"})
+        )
+    )
+    eq(r.result.strip(), "Daytona BAR", f"{language} argv and env")
+
+    r = await call(p.code_run("console.log('before'); throw new Error('boom')"))
+    assert "boom" in r.result, r.result
+    if not OLD:  # the old client pipes into grep, whose exit code it reports
+        eq(r.exit_code, 1, f"{language} exit code")
+        r = await call(p.code_run("process.exit(5)"))
+        eq(r.exit_code, 5, f"{language} process.exit")
+
+
+async def scenario(d):
+    await python(d)
+    await node(d, "typescript", True)
+    await node(d, "javascript", False)
+
+
+run(scenario)
