@@ -11,10 +11,22 @@ import (
 )
 
 // Bootstrap makes the admin user, its personal organization and an API key that
-// may do everything, unless the user exists already. It returns the key's value
-// then, else "". Of two servers that start at once one makes them. A value that
-// was lost is replaced with CreateAdminKey.
-func (s *Service) Bootstrap(ctx context.Context) (string, error) {
+// may do everything, unless the user exists already. choose returns the key's
+// value; it is called before anything is stored, so that it can keep the value
+// where a crash cannot lose it. planted says whether the value is in force: of
+// two servers that start at once only one makes them. A value that was lost is
+// replaced with CreateAdminKey.
+func (s *Service) Bootstrap(ctx context.Context, choose func() (value string, err error)) (planted bool, err error) {
+	if _, err := s.store.User(ctx, AdminID); !fault.Is(err, fault.NotFound) {
+		return false, err
+	}
+	value, err := choose()
+	if err != nil {
+		return false, err
+	}
+	if !ValidValue(value) {
+		return false, fault.New(fault.Invalid, "The first API key must be dtn_ and 64 lower-case hexadecimal digits")
+	}
 	now := s.now().UTC().Truncate(time.Millisecond)
 	o := org.Organization{
 		ID: uuid.NewString(), Name: "Personal", CreatedBy: AdminID, Personal: true,
@@ -22,17 +34,12 @@ func (s *Service) Bootstrap(ctx context.Context) (string, error) {
 		SnapshotDeactivationMinutes: 20160, SuspensionGraceHours: 24,
 		CreatedAt: now, UpdatedAt: now,
 	}
-	k, value := newKey(o.ID, AdminID, NewKey{Name: "admin", Permissions: Permissions()}, now)
-	planted, err := s.store.Plant(ctx, Seed{
+	return s.store.Plant(ctx, Seed{
 		User:         User{ID: AdminID, Name: "Daytona Admin", EmailVerified: true, Role: RoleAdmin, CreatedAt: now},
 		Organization: o,
 		Owner:        org.Membership{OrgID: o.ID, UserID: AdminID, Role: org.Owner, CreatedAt: now, UpdatedAt: now},
-		Key:          k,
+		Key:          keyOf(value, o.ID, AdminID, NewKey{Name: "admin", Permissions: Permissions()}, now),
 	})
-	if err != nil || !planted {
-		return "", err
-	}
-	return value, nil
 }
 
 // CreateAdminKey makes another key that may do everything in the admin's

@@ -123,16 +123,32 @@ func (s *Service) deleteKey(ctx context.Context, orgID, userID, name string) err
 }
 
 func newKey(orgID, userID string, n NewKey, now time.Time) (Key, string) {
+	value := NewValue()
+	return keyOf(value, orgID, userID, n, now), value
+}
+
+// NewValue makes the value of a new key.
+func NewValue() string {
 	var raw [32]byte
 	rand.Read(raw[:]) // never fails
-	value := "dtn_" + hex.EncodeToString(raw[:])
+	return "dtn_" + hex.EncodeToString(raw[:])
+}
+
+// ValidValue reports whether value has the form of a key.
+func ValidValue(value string) bool {
+	digits, ok := strings.CutPrefix(value, "dtn_")
+	raw, err := hex.DecodeString(digits)
+	return ok && err == nil && len(raw) == 32 && digits == strings.ToLower(digits)
+}
+
+func keyOf(value, orgID, userID string, n NewKey, now time.Time) Key {
 	perms := slices.Clone(n.Permissions)
 	slices.Sort(perms)
 	return Key{
 		OrgID: orgID, UserID: userID, Name: n.Name,
 		Hash: hashOf(value), Prefix: value[:3], Suffix: value[len(value)-3:],
 		Permissions: slices.Compact(perms), CreatedAt: now.UTC().Truncate(time.Millisecond), ExpiresAt: n.ExpiresAt,
-	}, value
+	}
 }
 
 func hashOf(token string) string {
