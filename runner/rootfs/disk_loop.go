@@ -71,6 +71,8 @@ type loopDisk struct {
 	want  map[int64]int      // how many to keep ready
 	ready map[int64][]string // their paths
 	seq   int
+
+	formatting keyedMutex // by template
 }
 
 // readyOnUse is how many disks are kept ready of a size that was asked for.
@@ -219,18 +221,30 @@ func (d *loopDisk) unique() string {
 // makeReady makes one formatted disk, complete and on the disk when its final
 // name appears.
 func (d *loopDisk) makeReady(ctx context.Context, size int64) (string, error) {
-	tmpl := filepath.Join(d.dir, templateName(size))
-	if _, err := os.Stat(tmpl); errors.Is(err, os.ErrNotExist) {
-		if err := d.format(ctx, tmpl, size); err != nil {
-			return "", err
-		}
+	tmpl, err := d.template(ctx, size)
+	if err != nil {
+		return "", err
 	}
 	path := filepath.Join(d.dir, fmt.Sprintf("%s.%d.%s.ready", loopFormat, size, d.unique()))
 	return path, publishFile(path, func(tmp string) error { return cloneSparse(tmpl, tmp) })
 }
 
-// format makes the template of a size.
-func (d *loopDisk) format(ctx context.Context, path string, size int64) error {
+// template returns the formatted image of a size that disks are copied from.
+func (d *loopDisk) template(ctx context.Context, size int64) (string, error) {
+	path := filepath.Join(d.dir, templateName(size))
+	unlock, err := d.formatting.lock(ctx, path)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		return path, err
+	}
+	return path, format(ctx, path, size)
+}
+
+// format makes a formatted image for a disk of size.
+func format(ctx context.Context, path string, size int64) error {
 	sh := shapeFor(size)
 	return publishFile(path, func(tmp string) error {
 		f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)

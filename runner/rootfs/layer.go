@@ -297,4 +297,3 @@ func short(d digest.Digest) string {
 	}
 	return d.String()
 }
-

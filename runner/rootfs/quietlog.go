@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"sync"
 
 	"github.com/containerd/log"
 	"github.com/sirupsen/logrus"
@@ -17,6 +18,11 @@ func quietLog(ctx context.Context, l *slog.Logger) context.Context {
 	lr.AddHook(slogHook{l})
 	return log.WithLogger(ctx, logrus.NewEntry(lr))
 }
+
+// quietDefault silences the logger that containerd's libraries fall back to
+// where they have no context: it belongs to the process, not to a store, and
+// writes to standard error.
+var quietDefault = sync.OnceFunc(func() { log.L.Logger.SetOutput(io.Discard) })
 
 type slogHook struct{ log *slog.Logger }
 

@@ -193,6 +193,7 @@ func lockDir(ctx context.Context, path string) (*os.File, error) {
 
 // openImages opens containerd's stores.
 func (s *Store) openImages(ctx context.Context) error {
+	quietDefault()
 	var err error
 	s.bolt, err = bbolt.Open(s.path("metadata.db"), 0o600, &bbolt.Options{Timeout: 5 * time.Second})
 	if err != nil {
