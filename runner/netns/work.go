@@ -1,0 +1,219 @@
+package netns
+
+import (
+	"context"
+	"time"
+
+	"daytona/internal/fault"
+)
+
+// take returns a complete slot that nobody holds: a ready one, else a new one.
+func (p *Pool) take(ctx context.Context) (int, error) {
+	for {
+		p.mu.Lock()
+		if p.closed {
+			p.mu.Unlock()
+			return 0, fault.New(fault.Unavailable, "the network pool is closed")
+		}
+		if len(p.ready) > 0 {
+			index := p.ready[0]
+			p.ready = p.ready[1:]
+			p.wakeLocked()
+			p.mu.Unlock()
+			return index, nil
+		}
+		if index, ok := p.reserveLocked(); ok {
+			p.mu.Unlock()
+			if err := p.build(index); err != nil {
+				return 0, fault.Wrap(err, fault.Unavailable, "the host cannot make a network for the sandbox")
+			}
+			return index, nil
+		}
+		// Every index is taken. Wait if one is about to come free.
+		coming := len(p.used) > len(p.held)
+		changed := p.changed
+		p.mu.Unlock()
+		if !coming {
+			return 0, fault.New(fault.Unavailable, "all %d sandbox networks of this host are in use", p.cfg.Max)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return 0, fault.Wrap(ctx.Err(), fault.Unavailable, "no sandbox network came free in time")
+		}
+	}
+}
+
+// reserveLocked claims an unused index, the one that has been unused longest by
+// and large: nothing on its way to the last holder shall reach the next.
+func (p *Pool) reserveLocked() (int, bool) {
+	if len(p.used) >= p.cfg.Max {
+		return 0, false
+	}
+	for range p.cfg.Max {
+		p.next = p.next%p.cfg.Max + 1
+		if !p.used[p.next] {
+			p.used[p.next] = true
+			return p.next, true
+		}
+	}
+	return 0, false
+}
+
+// build makes the slot of a reserved index, up to its mark.
+func (p *Pool) build(index int) error {
+	err := p.plan.makeSlot(index, p.mtu)
+	if err == nil {
+		if err = p.fw.add(index, Policy{}); err == nil {
+			err = p.plan.markSlot(index, p.mark)
+		}
+	}
+	if err != nil {
+		p.doom(index, Policy{})
+	}
+	return err
+}
+
+// giveBack makes a slot that nobody used ready again.
+func (p *Pool) giveBack(index int) {
+	p.update(func() { p.ready = append(p.ready, index) })
+}
+
+// doom leaves a slot to the remover.
+func (p *Pool) doom(index int, pol Policy) {
+	p.update(func() { p.doomed = append(p.doomed, doomed{index, pol}) })
+}
+
+func (p *Pool) wakeLocked() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// retryAfter is the pause after a failure; nothing else wakes up by time.
+const retryAfter = time.Second
+
+// refill keeps slots ready until ctx ends.
+func (p *Pool) refill(ctx context.Context) {
+	for ctx.Err() == nil {
+		p.mu.Lock()
+		changed := p.changed
+		index, ok := 0, false
+		if len(p.ready) < p.cfg.Ready {
+			index, ok = p.reserveLocked()
+		}
+		p.mu.Unlock()
+		if !ok {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if err := p.build(index); err != nil {
+			p.log.Error("sandbox network could not be made", "slot", index, "error", err)
+			pause(ctx)
+			continue
+		}
+		p.giveBack(index)
+	}
+}
+
+// sweep removes doomed slots until ctx ends.
+func (p *Pool) sweep(ctx context.Context) {
+	for ctx.Err() == nil {
+		p.mu.Lock()
+		changed := p.changed
+		var d doomed
+		ok := len(p.doomed) > 0
+		if ok {
+			d = p.doomed[0]
+			p.doomed = p.doomed[1:]
+			p.working = d.index
+		}
+		p.mu.Unlock()
+		if !ok {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		err := p.demolish(d)
+		p.update(func() {
+			p.working = 0
+			if err != nil {
+				p.doomed = append(p.doomed, d)
+			} else {
+				delete(p.used, d.index)
+			}
+		})
+		if err != nil {
+			p.log.Error("sandbox network could not be removed", "slot", d.index, "error", err)
+			pause(ctx)
+		}
+	}
+}
+
+// demolish removes a slot. It is cut off first and filtered until it is. The
+// record goes last: as long as it is there, Open knows that the rest must go.
+func (p *Pool) demolish(d doomed) error {
+	if err := p.plan.cutOff(d.index); err != nil {
+		return err
+	}
+	if err := p.fw.remove(d.index, d.policy); err != nil {
+		// Half made, or changed behind our back: state the whole instead.
+		if err := p.resync(err); err != nil {
+			return err
+		}
+	}
+	if err := p.plan.removeSlot(d.index); err != nil {
+		return err
+	}
+	s := p.plan.slot(d.index)
+	if err := forgetConnections(s.Addr, s.Addr6); err != nil {
+		p.log.Warn("tracked connections could not be removed", "slot", d.index, "error", err)
+	}
+	return p.records.remove(d.index)
+}
+
+// resync states all rules anew, after a transaction failed with cause.
+func (p *Pool) resync(cause error) error {
+	p.log.Info("stating all network rules anew", "reason", cause)
+	return p.fw.sync(p.expected)
+}
+
+// expected returns the slots that shall have rules, with their policies. It is
+// called when no rules change: a slot gets its rules after its device.
+func (p *Pool) expected() (map[int]Policy, error) {
+	present, err := p.plan.devices()
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slots := make(map[int]Policy)
+	for i := range p.used {
+		if _, ok := present[i]; ok {
+			slots[i] = Policy{}
+		}
+	}
+	for _, l := range p.held {
+		if _, ok := present[l.index]; ok {
+			slots[l.index] = l.policy
+		}
+	}
+	for _, d := range p.doomed {
+		delete(slots, d.index)
+	}
+	delete(slots, p.working)
+	return slots, nil
+}
+
+func pause(ctx context.Context) {
+	t := time.NewTimer(retryAfter)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
