@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -161,6 +162,9 @@ func (d *loopDisk) fill(ctx context.Context) {
 			}
 			continue
 		}
+		if !pause(ctx, d.refillPause(size)) {
+			return
+		}
 		path, err := d.makeReady(ctx, size)
 		if ctx.Err() != nil {
 			return
@@ -178,6 +182,27 @@ func (d *loopDisk) fill(ctx context.Context) {
 		d.mu.Lock()
 		d.ready[size] = append(d.ready[size], path)
 		d.mu.Unlock()
+	}
+}
+
+// refillPause keeps refilling out of the way of the request that took a disk: a
+// copy and its sync would compete with it for processor and disk. An empty shelf
+// is filled at once.
+func (d *loopDisk) refillPause(size int64) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.ready[size]) == 0 {
+		return 0
+	}
+	return 100 * time.Millisecond
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return ctx.Err() == nil
 	}
 }
 

@@ -91,6 +91,9 @@ func unescapeMount(s string) string {
 // removeTree removes a directory tree of ours, unmounting what a killed process
 // left mounted in it and dropping btrfs subvolumes.
 func removeTree(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	mounts, err := mountsBelow(path)
 	if err != nil {
 		return err

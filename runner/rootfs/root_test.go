@@ -117,7 +117,7 @@ func eventually(t *testing.T, what string, ok func() error) {
 }
 
 // tarOf builds a tar stream from headers; a body is given in content.
-func tarOf(t *testing.T, entries ...tarEntry) *bytes.Buffer {
+func tarOf(t testing.TB, entries ...tarEntry) *bytes.Buffer {
 	t.Helper()
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
@@ -156,7 +156,7 @@ func dirEntry(name string) tarEntry {
 	return tarEntry{h: tar.Header{Name: name, Typeflag: tar.TypeDir, Mode: 0o755}}
 }
 
-func smallRoot(t *testing.T) *bytes.Buffer {
+func smallRoot(t testing.TB) *bytes.Buffer {
 	return tarOf(t,
 		dirEntry("./"), dirEntry("./etc/"), dirEntry("./home/"),
 		tarEntry{h: tar.Header{Name: "./home/daytona/", Typeflag: tar.TypeDir, Mode: 0o700, Uid: 1000, Gid: 1000}},
