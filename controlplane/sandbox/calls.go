@@ -46,7 +46,7 @@ func (m *Manager) Start(ctx context.Context, orgID, idOrName string) (Sandbox, e
 		case sb.Desired == Destroyed || sb.State == Destroyed:
 			return "", Change{}, fault.New(fault.Invalid, "Sandbox is destroyed and cannot be started")
 		case sb.State == Stopped && sb.Desired == Stopped || sb.State == Error && sb.Recoverable:
-			return Starting, Change{Desired: ptr(Started), Admit: m.admit(sb.Resources())}, nil
+			return Starting, Change{Desired: ptr(Started), End: &End{}, Admit: m.admit(sb.Resources())}, nil
 		case sb.State == Error:
 			return "", Change{}, fault.New(fault.Invalid,
 				"Sandbox is in state error and cannot be started (%s). Delete it and create another", deref(sb.ErrorReason))

@@ -84,7 +84,7 @@ type Store interface {
 	PurgeSandboxes(ctx context.Context, destroyed, keys time.Time) (int, error)
 
 	// Lead makes this process the one that reconciles a runner's sandboxes,
-	// until ctx ends or the database is lost. It is false while another
-	// process does. Repeated calls renew it.
+	// until the store is closed or the database is lost. It is false while
+	// another process does. Repeated calls renew it.
 	Lead(ctx context.Context, runnerID string) (bool, error)
 }

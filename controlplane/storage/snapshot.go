@@ -1,0 +1,124 @@
+package storage
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"daytona/controlplane/snapshot"
+	"daytona/internal/fault"
+)
+
+const snapshotColumns = `id, org_id, general, name, image_name, state, size_bytes, entrypoint, cpu, gpu, memory_gib, disk_gib,
+	error_reason, progress, source_sandbox_id, created_at, updated_at, last_used_at`
+
+func scanSnapshot(r scanner) (s snapshot.Snapshot, err error) {
+	err = r.Scan(&s.ID, &s.OrgID, &s.General, &s.Name, &s.ImageName, &s.State, &s.SizeBytes, jsonTo{&s.Entrypoint},
+		&s.CPU, &s.GPU, &s.MemoryGiB, &s.DiskGiB, textPtrTo{&s.ErrorReason}, &s.Progress, &s.SourceSandbox,
+		timeTo{&s.CreatedAt}, timeTo{&s.UpdatedAt}, timePtrTo{&s.LastUsedAt})
+	return s, err
+}
+
+func entrypointValue(s snapshot.Snapshot) any {
+	if s.Entrypoint == nil {
+		return nil
+	}
+	return text(s.Entrypoint)
+}
+
+// EnsureSnapshot implements snapshot.Store.
+func (db *DB) EnsureSnapshot(ctx context.Context, s snapshot.Snapshot) (out snapshot.Snapshot, err error) {
+	err = db.tx(ctx, func(c conn) error {
+		if _, err := c.exec(ctx, `INSERT INTO snapshots (`+snapshotColumns+`) VALUES (`+marks(18)+`) ON CONFLICT (org_id, name) DO NOTHING`,
+			s.ID, s.OrgID, s.General, s.Name, s.ImageName, s.State, s.SizeBytes, entrypointValue(s),
+			s.CPU, s.GPU, s.MemoryGiB, s.DiskGiB, s.ErrorReason, s.Progress, s.SourceSandbox,
+			millis(s.CreatedAt), millis(s.UpdatedAt), millisPtr(s.LastUsedAt)); err != nil {
+			return err
+		}
+		out, err = find(ctx, db, c, scanSnapshot, `SELECT `+snapshotColumns+` FROM snapshots WHERE org_id = ? AND name = ?`, s.OrgID, s.Name)
+		return err
+	})
+	return out, err
+}
+
+// MoveSnapshot implements snapshot.Store.
+func (db *DB) MoveSnapshot(ctx context.Context, s snapshot.Snapshot, from snapshot.State) error {
+	n, err := db.writer().exec(ctx, `UPDATE snapshots SET state = ?, size_bytes = ?, entrypoint = ?, error_reason = ?, progress = ?, updated_at = ?
+		WHERE id = ? AND state = ?`,
+		s.State, s.SizeBytes, entrypointValue(s), s.ErrorReason, s.Progress, millis(s.UpdatedAt), s.ID, from)
+	if err == nil && n == 0 {
+		return fault.New(fault.Conflict, "Snapshot %s is no longer %s", s.Name, from)
+	}
+	return db.fault(err)
+}
+
+// TouchSnapshot implements snapshot.Store.
+func (db *DB) TouchSnapshot(ctx context.Context, id string, at time.Time) error {
+	_, err := db.writer().exec(ctx, `UPDATE snapshots SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at < ?)`,
+		millis(at), id, millis(at))
+	return db.fault(err)
+}
+
+// FindSnapshot implements snapshot.Store.
+func (db *DB) FindSnapshot(ctx context.Context, orgID, idOrName string) (snapshot.Snapshot, error) {
+	return find(ctx, db, db.reader(), scanSnapshot, `SELECT `+snapshotColumns+` FROM snapshots
+		WHERE (org_id = ? OR general) AND (id = ? OR name = ?)
+		ORDER BY CASE WHEN org_id = ? THEN 0 ELSE 1 END, CASE WHEN state = 'active' THEN 0 ELSE 1 END, created_at, id LIMIT 1`,
+		orgID, idOrName, idOrName, orgID)
+}
+
+// GeneralSnapshots implements snapshot.Store.
+func (db *DB) GeneralSnapshots(ctx context.Context) ([]snapshot.Snapshot, error) {
+	return list(ctx, db, db.reader(), scanSnapshot, `SELECT `+snapshotColumns+` FROM snapshots WHERE general ORDER BY created_at, id`)
+}
+
+// ListSnapshots implements snapshot.Store.
+func (db *DB) ListSnapshots(ctx context.Context, orgID string, f snapshot.Filter) (p snapshot.Page, err error) {
+	where, args := `(org_id = ? OR general)`, []any{orgID}
+	if f.Name != "" {
+		where += ` AND lower(name) LIKE ? ESCAPE '\'`
+		args = append(args, "%"+likeEscape(strings.ToLower(f.Name))+"%")
+	}
+	if f.SourceSandbox != "" {
+		where += ` AND source_sandbox_id = ?`
+		args = append(args, f.SourceSandbox)
+	}
+	c := db.reader()
+	if err := c.row(ctx, `SELECT COUNT(*) FROM snapshots WHERE `+where, args...).Scan(&p.Total); err != nil {
+		return p, db.fault(err)
+	}
+	q := `SELECT ` + snapshotColumns + ` FROM snapshots WHERE ` + where + ` ORDER BY ` + snapshotOrder(f, c.pg)
+	if f.Limit > 0 {
+		q += ` LIMIT ? OFFSET ?`
+		args = append(args, f.Limit, max(f.Page-1, 0)*f.Limit)
+	}
+	p.Items, err = list(ctx, db, c, scanSnapshot, q, args...)
+	return p, err
+}
+
+func snapshotOrder(f snapshot.Filter, pg bool) string {
+	dir := " DESC"
+	if f.Ascending {
+		dir = " ASC"
+	}
+	byName := "name"
+	if pg {
+		byName = `name COLLATE "C"` // as SQLite sorts
+	}
+	switch f.Sort {
+	case snapshot.ByName:
+		return byName + dir + ", id"
+	case snapshot.ByState:
+		return "state" + dir + ", " + byName + ", id"
+	case snapshot.ByCreatedAt:
+		return "created_at" + dir + ", id"
+	case snapshot.ByLastUsedAt:
+		return "CASE WHEN last_used_at IS NULL THEN 1 ELSE 0 END, last_used_at" + dir + ", created_at DESC, id"
+	}
+	return "CASE WHEN general THEN 1 ELSE 0 END, CASE WHEN last_used_at IS NULL THEN 1 ELSE 0 END, last_used_at DESC, created_at DESC, id"
+}
+
+// likeEscape makes s match itself in LIKE … ESCAPE '\'.
+func likeEscape(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(s)
+}
