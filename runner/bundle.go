@@ -130,6 +130,7 @@ func (r *Runner) makeBundle(ctx context.Context, rec *record, img rootfs.Image, 
 		ID:       rec.Spec.ID,
 		Dir:      dir,
 		RootFS:   root,
+		IDMapped: rec.UserNS != 0, // Roots show the ids as shifted
 		NetNS:    slot.NetNS,
 		Hostname: host,
 		Args:     args,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"runtime"
 	"time"
@@ -55,6 +56,9 @@ type Size struct {
 	DiskMiB   int64
 }
 
+// DefaultSize is the size of a sandbox when nobody says.
+var DefaultSize = Size{CPU: 1, MemoryMiB: 1024, DiskMiB: 3072}
+
 // Config configures a Runner.
 type Config struct {
 	// Dir holds the records and the bundles. It is created when missing, and
@@ -74,7 +78,7 @@ type Config struct {
 	// Warm says how many booted sandboxes to hold ready, by snapshot.
 	Warm map[string]int
 	// Default is the size of a sandbox whose spec does not say, and of those
-	// in the warm pool. Defaults to 1 vCPU, 1024 MiB, 3072 MiB.
+	// in the warm pool. Defaults to DefaultSize.
 	Default Size
 	// Parallel bounds how many sandboxes boot at the same time. Defaults to
 	// twice the number of CPUs, at least 4.
@@ -91,6 +95,9 @@ type Config struct {
 	// Snapshot says how the default snapshot is made; nil when it is not ours
 	// to make.
 	Snapshot *SnapshotConfig
+	// Parts are closed by Close, the last first, when the runner does not
+	// need them any more.
+	Parts []io.Closer
 	// Log defaults to slog.Default().
 	Log *slog.Logger
 	// Registerer receives the metrics; nil means none.
@@ -140,9 +147,9 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	c.ID = or(c.ID, hostname())
-	c.Default.CPU = or(c.Default.CPU, 1)
-	c.Default.MemoryMiB = or(c.Default.MemoryMiB, 1024)
-	c.Default.DiskMiB = or(c.Default.DiskMiB, 3072)
+	c.Default.CPU = or(c.Default.CPU, DefaultSize.CPU)
+	c.Default.MemoryMiB = or(c.Default.MemoryMiB, DefaultSize.MemoryMiB)
+	c.Default.DiskMiB = or(c.Default.DiskMiB, DefaultSize.DiskMiB)
 	c.Parallel = or(c.Parallel, max(4, 2*runtime.NumCPU()))
 	c.ReadyTimeout = or(c.ReadyTimeout, 60*time.Second)
 	c.StopGrace = or(c.StopGrace, 5*time.Second)

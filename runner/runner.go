@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
@@ -171,8 +173,32 @@ func (r *Runner) Close(ctx context.Context) error {
 		}
 		sb.mu.Unlock()
 	}
-	r.lock.Close()
-	return err
+	for _, part := range slices.Backward(r.cfg.Parts) {
+		err = errors.Join(err, part.Close())
+	}
+	return errors.Join(err, r.lock.Close())
+}
+
+// StopAll ends every sandbox: those that somebody has asked for are stopped and
+// can be started again, those of the pool are removed. Run must
+// have ended, or the pool would be filled again.
+func (r *Runner) StopAll(ctx context.Context) error {
+	var g errgroup.Group
+	g.SetLimit(r.cfg.Parallel)
+	for _, sb := range r.all() {
+		rec := sb.record()
+		g.Go(func() error {
+			if rec.hidden() {
+				return r.Delete(ctx, sb.id)
+			}
+			_, err := r.Stop(ctx, sb.id, false)
+			if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
+				return nil // it is on its way out
+			}
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 // all returns the sandboxes in memory, in the order of their ids.
