@@ -61,6 +61,9 @@ func (s *Set) Env(name string) string {
 	return s.prefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
+// Has reports whether an option is declared.
+func (s *Set) Has(name string) bool { return s.byName[name] != nil }
+
 // All lists the options in the order of their declaration.
 func (s *Set) All() []*Option { return s.options }
 

@@ -1,0 +1,169 @@
+// Package controlplane puts the control plane together: the nouns over one
+// store, the loops that keep them going, and the HTTP interface.
+package controlplane
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"daytona/api/runnerapi"
+	"daytona/controlplane/auth"
+	"daytona/controlplane/fleet"
+	"daytona/controlplane/httpapi"
+	"daytona/controlplane/org"
+	"daytona/controlplane/sandbox"
+	"daytona/controlplane/snapshot"
+	"daytona/internal/fault"
+)
+
+// Store is everything that a store keeps. Package storage has two of them.
+type Store interface {
+	auth.Store
+	org.Store
+	snapshot.Store
+	fleet.Store
+	sandbox.Store
+	// Ping says whether the database answers.
+	Ping(ctx context.Context) error
+}
+
+// Config is what a control plane needs.
+type Config struct {
+	Store  Store
+	Runner runnerapi.Runner // of this host
+	Log    *slog.Logger
+	// Metrics is where everything registers and what /metrics shows.
+	Metrics *prometheus.Registry
+	Version string
+	// PublicURL is the origin at which clients reach the server.
+	PublicURL *url.URL
+	// ProxyDomain is the host below which previews live.
+	ProxyDomain string
+	// Region is the id of the region of Runner. Defaults to "us".
+	Region string
+	// DefaultSnapshot is the snapshot that a request without one gets.
+	DefaultSnapshot string
+	// Quota of new organizations. Defaults to org.DefaultQuota.
+	Quota org.Quota
+	// AnswerWithin is how long a call waits for what it began. Defaults to
+	// that of sandbox.Config.
+	AnswerWithin time.Duration
+	// Resync is the time between two comparisons with the runner. Defaults
+	// to that of sandbox.Config.
+	Resync time.Duration
+	// FirstKey returns the value of the admin's API key when this start makes
+	// the admin; see auth.Service.Bootstrap. Defaults to a new value, which
+	// nobody learns.
+	FirstKey func() (string, error)
+	// Now is the clock. Defaults to time.Now.
+	Now func() time.Time
+}
+
+// ControlPlane is a control plane, ready to serve.
+type ControlPlane struct {
+	// Planted says that this start made the admin and its key.
+	Planted bool
+	Auth    *auth.Service
+
+	store     Store
+	sandboxes *sandbox.Manager
+	snapshots *snapshot.Service
+	handler   http.Handler
+}
+
+// Open makes what the first start has to make, and returns a control plane.
+// Call Run for its loops.
+func Open(ctx context.Context, c Config) (*ControlPlane, error) {
+	c.Region = cmp.Or(c.Region, "us")
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.FirstKey == nil {
+		c.FirstKey = func() (string, error) { return auth.NewValue(), nil }
+	}
+	cp := &ControlPlane{store: c.Store}
+	runners := fleet.New()
+	if err := runners.Add(ctx, c.Region, c.Runner); err != nil {
+		return nil, err
+	}
+	regions := fleet.NewRegions(c.Store, c.Region, c.Region)
+	cp.Auth = auth.New(auth.Config{Store: c.Store, Log: c.Log, Quota: c.Quota, Region: c.Region, Now: c.Now})
+	cp.snapshots = snapshot.New(snapshot.Config{
+		Store: c.Store, Fleet: runners, Log: c.Log, Default: c.DefaultSnapshot, Now: c.Now,
+	})
+	cp.sandboxes = sandbox.NewManager(sandbox.Config{
+		Store: c.Store, Runners: runners, Snapshots: cp.snapshots, Regions: regions, Log: c.Log, Metrics: c.Metrics,
+		AnswerWithin: c.AnswerWithin, Resync: c.Resync, Now: c.Now,
+	})
+	var err error
+	if err = regions.Bootstrap(ctx, c.Now()); err != nil {
+		return nil, err
+	}
+	if cp.Planted, err = cp.Auth.Bootstrap(ctx, c.FirstKey); err != nil {
+		return nil, err
+	}
+	if err = cp.snapshots.Bootstrap(ctx); err != nil {
+		return nil, err
+	}
+	cp.handler = httpapi.New(httpapi.Config{
+		Auth: cp.Auth, Orgs: org.New(c.Store), Snapshots: cp.snapshots, Regions: regions, Sandboxes: cp.sandboxes,
+		Sandbox: c.Store.Sandbox, Log: c.Log, Metrics: c.Metrics, Version: c.Version,
+		PublicURL: c.PublicURL, ProxyDomain: c.ProxyDomain,
+		Checks: map[string]httpapi.Check{
+			"database": cp.checkDatabase,
+			"runner":   func(ctx context.Context) error { return checkRunner(ctx, c.Runner) },
+			"snapshot": cp.checkSnapshot,
+		},
+	})
+	return cp, nil
+}
+
+// Handler serves the public interface.
+func (cp *ControlPlane) Handler() http.Handler { return cp.handler }
+
+// Run keeps everything going until ctx ends or a loop fails for good. Work that
+// calls began is waited for.
+func (cp *ControlPlane) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return cp.sandboxes.Run(ctx) })
+	group.Go(func() error { return cp.snapshots.Run(ctx) })
+	group.Go(func() error { return cp.Auth.Run(ctx) })
+	return group.Wait()
+}
+
+func (cp *ControlPlane) checkDatabase(ctx context.Context) error {
+	if err := cp.store.Ping(ctx); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the database does not answer")
+	}
+	return nil
+}
+
+func checkRunner(ctx context.Context, r runnerapi.Runner) error {
+	if _, err := r.Info(ctx); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the runner does not answer")
+	}
+	return nil
+}
+
+// checkSnapshot says whether a create without a snapshot can be answered.
+func (cp *ControlPlane) checkSnapshot(ctx context.Context) error {
+	sn, err := cp.snapshots.Get(ctx, "", cp.snapshots.Default())
+	switch {
+	case err != nil:
+		return fault.Wrap(err, fault.Unavailable, "snapshot %s is not known", cp.snapshots.Default())
+	case sn.State == snapshot.Active:
+		return nil
+	case sn.ErrorReason != nil:
+		return fault.New(fault.Unavailable, "snapshot %s: %s", sn.Name, *sn.ErrorReason)
+	case sn.Progress != "":
+		return fault.New(fault.Unavailable, "snapshot %s is %s: %s", sn.Name, sn.State, sn.Progress)
+	}
+	return fault.New(fault.Unavailable, "snapshot %s is %s", sn.Name, sn.State)
+}

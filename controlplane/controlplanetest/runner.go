@@ -1,0 +1,217 @@
+package controlplanetest
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"daytona/api/runnerapi"
+	"daytona/internal/fault"
+)
+
+// Runner is a runner in memory. Its sandboxes do whatever Toolbox says.
+type Runner struct {
+	// Toolbox serves requests to toolboxes. It may be set before the first
+	// request; the default answers 200 with the path.
+	Toolbox http.Handler
+
+	mu        sync.Mutex
+	boxes     map[string]runnerapi.Sandbox
+	deleted   map[string]bool
+	snapshots []runnerapi.Snapshot
+	down      error
+	onCreate  func(runnerapi.Spec) error
+	specs     map[string]runnerapi.Spec
+	watchers  []chan runnerapi.Event
+}
+
+// Snapshot is the name of the snapshot that a Runner holds from the start.
+const Snapshot = "daytona-slim"
+
+// NewRunner returns a Runner that holds Snapshot, ready.
+func NewRunner() *Runner {
+	return &Runner{
+		boxes: map[string]runnerapi.Sandbox{}, deleted: map[string]bool{}, specs: map[string]runnerapi.Spec{},
+		snapshots: []runnerapi.Snapshot{{Name: Snapshot, State: runnerapi.SnapshotReady, SizeBytes: 1_500_000_000}},
+		Toolbox: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write([]byte(r.URL.Path))
+		}),
+	}
+}
+
+// SetSnapshots replaces what the runner holds.
+func (r *Runner) SetSnapshots(list ...runnerapi.Snapshot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.snapshots = list
+}
+
+// SetDown makes every call fail with err; nil ends that.
+func (r *Runner) SetDown(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.down = err
+}
+
+// OnCreate is called for each Create, and may refuse it.
+func (r *Runner) OnCreate(f func(runnerapi.Spec) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.onCreate = f
+}
+
+// SpecOf returns what a sandbox was created with.
+func (r *Runner) SpecOf(id string) runnerapi.Spec {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.specs[id]
+}
+
+// Info implements runnerapi.Runner.
+func (r *Runner) Info(context.Context) (runnerapi.Info, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return runnerapi.Info{ID: "test", Version: "test", Isolations: []string{"fake"}, CPU: 64, MemoryMiB: 1 << 20, DiskMiB: 1 << 20, Sandboxes: len(r.boxes)}, r.down
+}
+
+// Reserve implements runnerapi.Runner: there is no warm pool.
+func (r *Runner) Reserve(context.Context, runnerapi.Spec) (string, bool) { return "", false }
+
+// Create implements runnerapi.Runner.
+func (r *Runner) Create(_ context.Context, spec runnerapi.Spec) (runnerapi.Sandbox, error) {
+	r.mu.Lock()
+	refuse := r.onCreate
+	r.mu.Unlock()
+	if refuse != nil {
+		if err := refuse(spec); err != nil {
+			return runnerapi.Sandbox{}, err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.down != nil:
+		return runnerapi.Sandbox{}, r.down
+	case r.deleted[spec.ID]:
+		return runnerapi.Sandbox{}, fault.New(fault.Gone, "sandbox %s was deleted", spec.ID)
+	}
+	if spec.ID == "" {
+		spec.ID = uuid.NewString()
+	}
+	r.specs[spec.ID] = spec
+	return r.put(spec.ID, runnerapi.StateRunning, runnerapi.CauseNone), nil
+}
+
+// put stores a sandbox. r.mu is held.
+func (r *Runner) put(id string, state runnerapi.State, cause runnerapi.Cause) runnerapi.Sandbox {
+	sb := runnerapi.Sandbox{ID: id, State: state, Isolation: "fake", StartedAt: time.Now()}
+	if cause != runnerapi.CauseNone {
+		sb.End = &runnerapi.End{Cause: cause, ExitCode: -1, At: time.Now()}
+	}
+	r.boxes[id] = sb
+	return sb
+}
+
+// Start implements runnerapi.Runner.
+func (r *Runner) Start(_ context.Context, id string) (runnerapi.Sandbox, error) {
+	return r.change(id, runnerapi.StateRunning, runnerapi.CauseNone)
+}
+
+// Stop implements runnerapi.Runner.
+func (r *Runner) Stop(_ context.Context, id string, _ bool) (runnerapi.Sandbox, error) {
+	return r.change(id, runnerapi.StateStopped, runnerapi.CauseUser)
+}
+
+func (r *Runner) change(id string, state runnerapi.State, cause runnerapi.Cause) (runnerapi.Sandbox, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down != nil {
+		return runnerapi.Sandbox{}, r.down
+	}
+	sb, ok := r.boxes[id]
+	switch {
+	case !ok:
+		return sb, fault.New(fault.NotFound, "sandbox %s is unknown", id)
+	case sb.State == state:
+		return sb, nil
+	}
+	return r.put(id, state, cause), nil
+}
+
+// Delete implements runnerapi.Runner.
+func (r *Runner) Delete(_ context.Context, id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down != nil {
+		return r.down
+	}
+	delete(r.boxes, id)
+	r.deleted[id] = true
+	return nil
+}
+
+// Inspect implements runnerapi.Runner.
+func (r *Runner) Inspect(_ context.Context, id string) (runnerapi.Sandbox, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sb, ok := r.boxes[id]
+	if !ok {
+		return sb, fault.New(fault.NotFound, "sandbox %s is unknown", id)
+	}
+	return sb, r.down
+}
+
+// List implements runnerapi.Runner.
+func (r *Runner) List(context.Context) ([]runnerapi.Sandbox, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := []runnerapi.Sandbox{}
+	for _, sb := range r.boxes {
+		out = append(out, sb)
+	}
+	return out, r.down
+}
+
+// Watch implements runnerapi.Runner.
+func (r *Runner) Watch(ctx context.Context) <-chan runnerapi.Event {
+	ch := make(chan runnerapi.Event, 16)
+	r.mu.Lock()
+	r.watchers = append(r.watchers, ch)
+	r.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.watchers = slices.DeleteFunc(r.watchers, func(c chan runnerapi.Event) bool { return c == ch })
+		close(ch)
+	})
+	return ch
+}
+
+// Die ends a sandbox as if by itself, and tells who watches.
+func (r *Runner) Die(id string, cause runnerapi.Cause) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sb := r.put(id, runnerapi.StateStopped, cause)
+	for _, ch := range r.watchers {
+		select {
+		case ch <- runnerapi.Event{Sandbox: sb}:
+		default:
+		}
+	}
+}
+
+// Snapshots implements runnerapi.Runner.
+func (r *Runner) Snapshots(context.Context) ([]runnerapi.Snapshot, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.snapshots), r.down
+}
+
+// ServeToolbox implements runnerapi.Runner.
+func (r *Runner) ServeToolbox(w http.ResponseWriter, req *http.Request, _ string) {
+	r.Toolbox.ServeHTTP(w, req)
+}
