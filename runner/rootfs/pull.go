@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
+	remoteserrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/containerd/v2/core/unpack"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
@@ -217,8 +218,10 @@ func (m *pullMeter) every(d time.Duration, progress func(string)) func() {
 
 // pullFault turns what the libraries say into our vocabulary.
 func pullFault(err error, ref string) error {
-	var netErr net.Error
-	var status interface{ StatusCode() int }
+	// net.Error would not do: every system call's error is one too.
+	var opErr *net.OpError
+	var urlErr *url.Error
+	var status remoteserrors.ErrUnexpectedStatus
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
@@ -230,11 +233,12 @@ func pullFault(err error, ref string) error {
 		return fault.Wrap(err, fault.NotFound, "image %q was not found in its registry", ref)
 	case errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err), errors.Is(err, docker.ErrInvalidAuthorization):
 		return fault.Wrap(err, fault.Forbidden, "the registry refuses access to image %q", ref)
-	case errors.As(err, &status) && (status.StatusCode() == http.StatusUnauthorized || status.StatusCode() == http.StatusForbidden):
+	case errors.As(err, &status) && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
 		return fault.Wrap(err, fault.Forbidden, "the registry refuses access to image %q", ref)
 	case errdefs.IsFailedPrecondition(err), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "wrong diff id"):
 		return fault.Wrap(err, fault.Unavailable, "the registry sent damaged data for image %q", ref)
-	case errors.As(err, &netErr), errdefs.IsUnavailable(err):
+	case errors.As(err, &status) && (status.StatusCode >= 500 || status.StatusCode == http.StatusTooManyRequests),
+		errors.As(err, &opErr), errors.As(err, &urlErr), errdefs.IsUnavailable(err):
 		return fault.Wrap(err, fault.Unavailable, "the registry of image %q cannot be reached", ref)
 	}
 	return fault.Wrap(err, fault.Unprocessable, "image %q cannot be used", ref)

@@ -30,7 +30,7 @@ func (slogHook) Levels() []logrus.Level { return logrus.AllLevels }
 
 func (h slogHook) Fire(e *logrus.Entry) error {
 	level := slog.LevelDebug
-	if e.Level <= logrus.WarnLevel {
+	if e.Level <= logrus.ErrorLevel { // warnings are about clean-up that we do ourselves
 		level = slog.LevelWarn
 	}
 	args := make([]any, 0, 2*len(e.Data))
