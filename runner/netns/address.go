@@ -35,11 +35,13 @@ type plan struct {
 }
 
 func (p plan) gateway4() netip.Addr { return nth(p.outer4.Addr(), 1) }
-func (p plan) gateway6() netip.Addr { return nth(p.outer6.Addr(), 1) }
+func (p plan) gateway6() netip.Addr { return neutral(p.outer6, 1, Gateway6) }
 
 // outer4Of and outer6Of give the addresses of slot index, which counts from 1.
 func (p plan) outer4Of(index int) netip.Addr { return nth(p.outer4.Addr(), uint32(1+index)) }
-func (p plan) outer6Of(index int) netip.Addr { return nth(p.outer6.Addr(), uint32(1+index)) }
+func (p plan) outer6Of(index int) netip.Addr {
+	return neutral(p.outer6, uint16(1+index), InnerAddr6.Addr())
+}
 
 func (p plan) name(index int) string { return p.prefix + strconv.Itoa(index) }
 func (p plan) gatewayDevice() string { return p.prefix + "gw" }
@@ -70,16 +72,41 @@ func (p plan) slot(index int) Slot {
 	return s
 }
 
-// nth returns the address n after base.
+// nth returns the IPv4 address n after base.
 func nth(base netip.Addr, n uint32) netip.Addr {
-	if base.Is4() {
-		b := base.As4()
-		binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+n)
-		return netip.AddrFrom4(b)
-	}
-	b := base.As16()
-	binary.BigEndian.PutUint32(b[12:], binary.BigEndian.Uint32(b[12:])+n)
+	b := base.As4()
+	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+n)
+	return netip.AddrFrom4(b)
+}
+
+// neutral returns the nth address of an IPv6 range of at most 96 bits that
+// weighs as much as twin in an internet checksum. One may replace the other in a
+// packet without a change to any checksum (the idea of RFC 6296), whatever the
+// packet carries and whether its checksum was computed yet or is left to a device.
+func neutral(in netip.Prefix, n uint16, twin netip.Addr) netip.Addr {
+	b := in.Addr().As16()
+	binary.BigEndian.PutUint16(b[12:], n)
+	b[14], b[15] = 0, 0
+	// In ones' complement: last word = sum(twin) - sum(rest).
+	rest := ^sum16(b[:])
+	t := twin.As16()
+	var words [4]byte
+	binary.BigEndian.PutUint16(words[:], sum16(t[:]))
+	binary.BigEndian.PutUint16(words[2:], rest)
+	binary.BigEndian.PutUint16(b[14:], sum16(words[:]))
 	return netip.AddrFrom16(b)
+}
+
+// sum16 is the ones' complement sum of 16-bit words.
+func sum16(b []byte) uint16 {
+	var s uint32
+	for i := 0; i < len(b); i += 2 {
+		s += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	for s > 0xffff {
+		s = s>>16 + s&0xffff
+	}
+	return uint16(s)
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

@@ -51,7 +51,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Outer4.Overlaps(InnerAddr4) || c.Outer6.Overlaps(InnerAddr6) {
 		return c, fault.New(fault.Invalid, "network: outer ranges must not contain the inner addresses %s and %s", InnerAddr4, InnerAddr6)
 	}
-	capacity := 1<<(32-c.Outer4.Bits()) - 3 // network, gateway, broadcast
+	capacity := min(1<<(32-c.Outer4.Bits())-3, 1<<16-3) // less network, gateway, broadcast
 	if c.Max <= 0 {
 		c.Max = min(1000, capacity)
 	}

@@ -81,19 +81,24 @@ func address(offset uint32, r netip.Prefix) rule {
 func from(r netip.Prefix) rule { return address(layoutOf(r.Addr()).src, r) }
 func to(r netip.Prefix) rule   { return address(layoutOf(r.Addr()).dst, r) }
 
+// protocolNot is the opposite of protocol.
+func protocolNot(p byte) rule {
+	return rule{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{p}}}
+}
+
 func toPort(proto byte, port uint16) rule {
 	return when(protocol(proto), rule{load(expr.PayloadBaseTransportHeader, 2, 2), equal(byte(port>>8), byte(port))})
 }
 
-// rewrite sets an address of the IP header, checksums included.
+// rewrite sets an address of the IP header. In IPv4 the checksums of header and
+// payload follow. In IPv6 the new address weighs the same; see neutral.
 func rewrite(offset uint32, a netip.Addr) rule {
 	w := &expr.Payload{
 		OperationType: expr.PayloadWrite, SourceRegister: 1,
 		Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: layoutOf(a).size,
-		CsumFlags: unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR,
 	}
 	if layoutOf(a).hasChecksum {
-		w.CsumType, w.CsumOffset = expr.CsumTypeInet, 10
+		w.CsumType, w.CsumOffset, w.CsumFlags = expr.CsumTypeInet, 10, unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR
 	}
 	return rule{&expr.Immediate{Register: 1, Data: a.AsSlice()}, w}
 }
@@ -109,17 +114,16 @@ func quoted(l layout, icmpType byte, offset uint32, a netip.Addr) rule {
 
 // rewriteQuoted sets an address of the quoted header. In IPv4 that header's own
 // checksum takes up the difference, so that the ICMP checksum, which covers
-// both, stays as it is. In IPv6 the ICMP checksum takes it up.
+// both, stays as it is. In IPv6 there is no difference.
 func rewriteQuoted(l layout, offset uint32, a netip.Addr) rule {
-	sum := uint32(2)
-	if l.hasChecksum {
-		sum = 8 + 10
-	}
-	return rule{&expr.Immediate{Register: 1, Data: a.AsSlice()}, &expr.Payload{
+	w := &expr.Payload{
 		OperationType: expr.PayloadWrite, SourceRegister: 1,
 		Base: expr.PayloadBaseTransportHeader, Offset: 8 + offset, Len: l.size,
-		CsumType: expr.CsumTypeInet, CsumOffset: sum,
-	}}
+	}
+	if l.hasChecksum {
+		w.CsumType, w.CsumOffset = expr.CsumTypeInet, 8+10
+	}
+	return rule{&expr.Immediate{Register: 1, Data: a.AsSlice()}, w}
 }
 
 // tracked fits packets whose connection is in one of the states.

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -63,7 +64,7 @@ func (f *firewall) ingressChain(index int) string { return fmt.Sprintf("in%d.%s"
 func (f *firewall) egressChain(index int) string  { return fmt.Sprintf("out%d.%s", index, f.mark) }
 
 func (f *firewall) set(l *lookup) *nftables.Set {
-	s := &nftables.Set{Table: f.inet(), ID: l.id, Name: l.name, KeyType: nftables.TypeIFName, Size: 65536}
+	s := &nftables.Set{Table: f.inet(), ID: l.id, Name: l.name, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian, Size: 65536}
 	if l.verdicts {
 		s.IsMap, s.DataType = true, nftables.TypeVerdict
 	}

@@ -94,14 +94,21 @@ func insideErr(path string, f func() error) error {
 	})
 }
 
-// dialFrom connects from within a namespace and returns what the peer says.
+// dialFrom connects from within a namespace ("" for the host's) and returns
+// what the peer says.
 func dialFrom(path, network, addr string, timeout time.Duration) (string, error) {
 	var c net.Conn
-	err := insideErr(path, func() (err error) {
+	dial := func() (err error) {
 		d := net.Dialer{Timeout: timeout}
 		c, err = d.Dial(network, addr)
 		return err
-	})
+	}
+	var err error
+	if path == "" {
+		err = dial()
+	} else {
+		err = insideErr(path, dial)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -256,7 +263,9 @@ func world(t *testing.T) string {
 		must(netlink.RouteReplace(&netlink.Route{LinkIndex: dev.Attrs().Index, Dst: ipNet(host(ip)), Gw: net.ParseIP(gw)}))
 	}
 	path := namespacePath(worldNS)
-	greet(t, path, ":8080")
+	for _, a := range all { // each its own: a UDP answer comes from where the question went
+		greet(t, path, net.JoinHostPort(a, "8080"))
+	}
 	return path
 }
 
@@ -280,15 +289,23 @@ func reaches(t *testing.T, s Slot, network, addr, as string) {
 	}
 }
 
-// isRefused fails the test unless the attempt is answered with a refusal.
+// isRefused fails the test unless the attempt is answered with a refusal. UDP
+// may also be met with silence: the kernel sends few ICMP errors a second.
 func isRefused(t *testing.T, s Slot, network, addr string) {
 	t.Helper()
-	got, err := dialFrom(s.NetNS, network, addr, 3*time.Second)
+	timeout := 3 * time.Second
+	if network == "udp" {
+		timeout = time.Second / 2
+	}
+	got, err := dialFrom(s.NetNS, network, addr, timeout)
 	if err == nil {
 		t.Errorf("%s to %s from %s: reached it, seen as %q", network, addr, s.Device, got)
 		return
 	}
-	var text = err.Error()
+	if network == "udp" {
+		return
+	}
+	text := err.Error()
 	for _, ok := range []string{"refused", "no route to host", "permission denied", "network is unreachable"} {
 		if strings.Contains(text, ok) {
 			return
@@ -343,4 +360,26 @@ func snapshotHost(t *testing.T) string {
 		}
 	}
 	return b.String()
+}
+
+// takeAddresses removes all addresses of the inner device, and with them its
+// routes, as gVisor does when it starts.
+func takeAddresses(t *testing.T, s Slot) {
+	t.Helper()
+	inside(t, s.NetNS, func() error {
+		dev, err := netlink.LinkByName(InnerDevice)
+		if err != nil {
+			return err
+		}
+		addrs, err := netlink.AddrList(dev, netlink.FAMILY_ALL)
+		if err != nil {
+			return err
+		}
+		for _, a := range addrs {
+			if err := netlink.AddrDel(dev, &a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -70,7 +70,7 @@ func (p *Pool) start(ctx context.Context, up *upstreams) error {
 	if err := p.renew(); err != nil {
 		return err
 	}
-	if err := p.fw.sync(p.expected); err != nil {
+	if err := p.stateRules(); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {

@@ -57,8 +57,9 @@ type lease struct {
 
 // doomed is a slot that is to be removed, with the policy its rules have.
 type doomed struct {
-	index  int
-	policy Policy
+	index   int
+	policy  Policy
+	unruled bool // its rules are gone already
 }
 
 // Acquire returns the slot of id, with the policy in force. A sandbox that has
@@ -141,7 +142,8 @@ func (p *Pool) changePolicy(id string, l lease, pol Policy) error {
 	}
 	p.update(func() { p.held[id] = lease{index: l.index, policy: pol, inDoubt: true} })
 	if err := p.fw.setPolicy(l.index, l.policy, pol); err != nil {
-		if err = p.resync(err); err != nil {
+		p.log.Info("stating all network rules anew", "reason", err)
+		if err = p.stateRules(); err != nil {
 			return fault.Wrap(err, fault.Unavailable, "the host cannot set the sandbox's network policy")
 		}
 	}

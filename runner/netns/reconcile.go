@@ -26,7 +26,7 @@ func (p *Pool) Reconcile(ctx context.Context, keep []string) error {
 		errs = append(errs, p.Release(ctx, id))
 	}
 	errs = append(errs, p.doomOrphans())
-	if err := p.fw.sync(p.expected); err != nil {
+	if err := p.stateRules(); err != nil {
 		errs = append(errs, err)
 	}
 	errs = append(errs, p.settle(ctx))

@@ -164,16 +164,17 @@ func egressRules(p plan, index int) []rule {
 	for _, f := range p.translations(index) {
 		l := layoutOf(f.inner)
 		only := when(etherType(l), to(host(f.outer)))
+		out = append(out,
+			when(only, from(host(f.outerGateway)), rewrite(l.src, f.gateway)),
+			when(only, protocolNot(l.icmp), rewrite(l.dst, f.inner), accept),
+		)
 		for _, t := range l.icmpErrors {
 			out = append(out,
 				when(only, quoted(l, t, l.dst, f.outerGateway), rewriteQuoted(l, l.dst, f.gateway)),
 				when(only, quoted(l, t, l.src, f.outer), rewriteQuoted(l, l.src, f.inner)),
 			)
 		}
-		out = append(out,
-			when(only, from(host(f.outerGateway)), rewrite(l.src, f.gateway)),
-			when(only, rewrite(l.dst, f.inner), accept),
-		)
+		out = append(out, when(only, rewrite(l.dst, f.inner), accept))
 	}
 	return append(out, drop)
 }

@@ -2,6 +2,7 @@ package netns
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"daytona/internal/fault"
@@ -160,10 +161,13 @@ func (p *Pool) demolish(d doomed) error {
 	if err := p.plan.cutOff(d.index); err != nil {
 		return err
 	}
-	if err := p.fw.remove(d.index, d.policy); err != nil {
-		// Half made, or changed behind our back: state the whole instead.
-		if err := p.resync(err); err != nil {
-			return err
+	if !d.unruled {
+		if err := p.fw.remove(d.index, d.policy); err != nil {
+			// Half made, or changed behind our back: state the whole instead.
+			p.log.Info("stating all network rules anew", "reason", err)
+			if err := p.stateRules(); err != nil {
+				return err
+			}
 		}
 	}
 	if err := p.plan.removeSlot(d.index); err != nil {
@@ -176,22 +180,37 @@ func (p *Pool) demolish(d doomed) error {
 	return p.records.remove(d.index)
 }
 
-// resync states all rules anew, after a transaction failed with cause.
-func (p *Pool) resync(cause error) error {
-	p.log.Info("stating all network rules anew", "reason", cause)
-	return p.fw.sync(p.expected)
-}
-
-// expected returns the slots that shall have rules, with their policies. It is
-// called when no rules change: a slot gets its rules after its device.
-func (p *Pool) expected() (map[int]Policy, error) {
-	present, err := p.plan.devices()
+// stateRules states all rules anew, whatever is there. Doomed slots have none.
+func (p *Pool) stateRules() error {
+	var without []int
+	err := p.fw.sync(func() (slots map[int]Policy, err error) {
+		slots, without, err = p.expected()
+		return slots, err
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	slots := make(map[int]Policy)
+	for i, d := range p.doomed {
+		if slices.Contains(without, d.index) {
+			p.doomed[i].unruled = true
+		}
+	}
+	return nil
+}
+
+// expected returns the slots that shall have rules, with their policies, and
+// doomed ones that shall have none. It is called while no rules change: a slot
+// gets its rules after its device.
+func (p *Pool) expected() (slots map[int]Policy, without []int, err error) {
+	present, err := p.plan.devices()
+	if err != nil {
+		return nil, nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slots = make(map[int]Policy)
 	for i := range p.used {
 		if _, ok := present[i]; ok {
 			slots[i] = Policy{}
@@ -204,9 +223,10 @@ func (p *Pool) expected() (map[int]Policy, error) {
 	}
 	for _, d := range p.doomed {
 		delete(slots, d.index)
+		without = append(without, d.index)
 	}
 	delete(slots, p.working)
-	return slots, nil
+	return slots, without, nil
 }
 
 func pause(ctx context.Context) {
