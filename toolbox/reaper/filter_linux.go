@@ -31,9 +31,10 @@ type sigaction struct {
 // filterSignals puts a handler in front of the Go runtime's, once in the life
 // of a process, for every signal that a process might send: SIGTERM is noted
 // with its sender, the others are dropped unless the kernel itself raised them.
-// SIGKILL and SIGSTOP cannot be handled (the kernel keeps them from the first
-// process), and those whose default is to be ignored need no handler. SIGURG
-// stays: the runtime sends it to itself. It reports whether it could.
+// SIGKILL and SIGSTOP cannot be handled. Linux keeps them, and every signal
+// without a handler, from the first process; gVisor does not, so signals that
+// the runtime leaves at their default get a handler too. SIGURG stays: the
+// runtime sends it to itself. It reports whether it could.
 func filterSignals() bool {
 	drop, note := addresses()
 	old, err := rtSigaction(syscall.SIGTERM, nil)
@@ -42,13 +43,11 @@ func filterSignals() bool {
 	}
 	runtimeHandler = old.handler
 	for sig := syscall.Signal(1); sig <= 64; sig++ {
-		if sig == syscall.SIGURG || sig == syscall.SIGCHLD {
+		switch sig {
+		case syscall.SIGURG, syscall.SIGCHLD, syscall.SIGCONT, syscall.SIGKILL, syscall.SIGSTOP:
 			continue
 		}
-		action, err := rtSigaction(sig, nil)
-		if err != nil || action.handler != runtimeHandler {
-			continue
-		}
+		action := old // with the flags and the restorer that the runtime needs
 		action.handler = drop
 		if sig == syscall.SIGTERM {
 			action.handler = note
