@@ -82,7 +82,7 @@ func (p *Pool) giveBack(index int) {
 
 // doom leaves a slot to the remover.
 func (p *Pool) doom(index int, pol Policy) {
-	p.update(func() { p.doomed = append(p.doomed, doomed{index, pol}) })
+	p.update(func() { p.doomed = append(p.doomed, doomed{index: index, policy: pol}) })
 }
 
 func (p *Pool) wakeLocked() {
