@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"daytona/controlplane/auth"
+)
+
+func adminCommand() *cobra.Command {
+	admin := &cobra.Command{Use: "admin", Short: "Administer a server on this machine"}
+	key := &cobra.Command{Use: "key", Short: "API keys of the administrator"}
+	create := &cobra.Command{
+		Use:   "create",
+		Short: "Make an API key that may do everything",
+		Long: `Make an API key that may do everything in the administrator's organization, and
+print it. It works on the server's database, while the server runs or not.`,
+	}
+	var name string
+	create.Flags().StringVar(&name, "name", "", "name of the key (default made of the time)")
+	key.AddCommand(withSettings(create, func(cmd *cobra.Command, s *settings) error {
+		store, err := openExistingStore(cmd.Context(), s, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return err
+		}
+		defer store.Close()
+		value, err := auth.New(auth.Config{Store: store, Log: slog.New(slog.DiscardHandler)}).CreateAdminKey(cmd.Context(), name)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), value)
+		return err
+	}))
+	admin.AddCommand(key)
+	return admin
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"daytona/internal/options"
+)
+
+// withSettings gives a command the server's options and hands it the settings
+// that are in force.
+func withSettings(cmd *cobra.Command, work func(cmd *cobra.Command, s *settings) error) *cobra.Command {
+	s, set := declare()
+	set.Flags(cmd.Flags())
+	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), help(cmd, set)) })
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := load(set, s, cmd.Flags(), os.LookupEnv); err != nil {
+			return fmt.Errorf("the configuration has problems:\n%s", indent(err.Error()))
+		}
+		return work(cmd, s)
+	}
+	return cmd
+}
+
+// load reads flags, environment and file into s. Where the file and the data
+// directory are can be said by flag and environment only.
+func load(set *options.Set, s *settings, flags *pflag.FlagSet, env func(string) (string, bool)) error {
+	early, first := declare()
+	_ = first.Load(options.Sources{Env: env, Flags: flags}) // reported below, with the rest
+	from := options.Sources{Env: env, Flags: flags, FileName: early.Config}
+	if early.Config == "" {
+		from.FileName = filepath.Join(early.Data, "config.yaml")
+	}
+	var err error
+	from.File, err = os.ReadFile(from.FileName)
+	if err != nil && (early.Config != "" || !errors.Is(err, fs.ErrNotExist)) {
+		return fmt.Errorf("--config: %w", err)
+	}
+	if err := set.Load(from); err != nil {
+		return err
+	}
+	if s.Data != early.Data || s.Config != early.Config {
+		return fmt.Errorf("%s: data and config say where the file is, so they cannot be set in it", from.FileName)
+	}
+	if s.Data, err = filepath.Abs(s.Data); err != nil {
+		return err
+	}
+	if s.KeyFile == "" {
+		s.KeyFile = filepath.Join(s.Data, "admin.key")
+	}
+	return nil
+}
+
+// help is the text of --help: every option with its names and default, by group.
+func help(cmd *cobra.Command, set *options.Set) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\nUsage:\n  %s\n", cmd.Long, cmd.UseLine())
+	group := ""
+	for _, o := range set.All() {
+		if o.Group != group {
+			group = o.Group
+			fmt.Fprintf(&b, "\n%s:\n", group)
+		}
+		fmt.Fprintf(&b, "  --%s %s\n", o.Name, o.Value.Type())
+		fmt.Fprintf(&b, "      %s", o.Help)
+		if def := o.Value.String(); def != "" && def != "false" {
+			fmt.Fprintf(&b, " (default %s)", def)
+		}
+		fmt.Fprintf(&b, "\n      env %s\n", set.Env(o.Name))
+	}
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !set.Has(f.Name) {
+			own.AddFlag(f)
+		}
+	})
+	if own.HasFlags() {
+		fmt.Fprintf(&b, "\nThis command:\n%s", own.FlagUsages())
+	}
+	b.WriteString("\nA flag outweighs the environment, the environment the configuration file.\n")
+	return b.String()
+}
+
+func indent(text string) string {
+	return "  " + strings.ReplaceAll(text, "\n", "\n  ")
+}

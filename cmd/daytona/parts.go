@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"daytona/controlplane/storage"
+	"daytona/runner/local"
+)
+
+// databaseFile is the SQLite file in the data directory.
+const databaseFile = "daytona.db"
+
+func openStore(ctx context.Context, s *settings, log *slog.Logger) (*storage.DB, error) {
+	dsn := s.Database
+	if dsn == "" {
+		dsn = filepath.Join(s.Data, databaseFile)
+	}
+	return storage.Open(ctx, dsn, log)
+}
+
+// openExistingStore is for commands that work on what a server made.
+func openExistingStore(ctx context.Context, s *settings, log *slog.Logger) (*storage.DB, error) {
+	if s.Database == "" {
+		if _, err := os.Stat(filepath.Join(s.Data, databaseFile)); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("there is no database in %s: start the server once, or name its directory with --data", s.Data)
+		}
+	}
+	return openStore(ctx, s, log)
+}
+
+// openRunner opens the runner of this host. It recovers the sandboxes that an
+// earlier process left.
+func openRunner(ctx context.Context, s *settings, log *slog.Logger, metrics *prometheus.Registry) (backend, error) {
+	cfg, err := runnerConfig(s, log)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Log, cfg.Registerer = log, metrics
+	return local.Open(ctx, cfg)
+}
+
+func runnerConfig(s *settings, log *slog.Logger) (local.Config, error) {
+	cfg := local.Config{
+		DataDir: s.Data, GVisorPlatform: s.GVisorPlatform, RuncNewPrivileges: s.RuncPrivileges,
+		CgroupParent: s.CgroupParent, Disk: s.Disk, NetworkPrefix: s.NetworkPrefix, DNS: s.DNS,
+		RegistryMirrors: s.RegistryMirrors, BaseImage: s.BaseImage, Warm: s.Warm,
+	}
+	for _, text := range s.AllowPrivate {
+		cfg.AllowPrivate = append(cfg.AllowPrivate, netip.MustParsePrefix(text)) // checked
+	}
+	if s.Isolation == isolationFake {
+		log.Warn("isolation fake guards nothing: code in sandboxes runs as this user on this machine. Use it only to test programs that call the API")
+	} else if os.Geteuid() != 0 {
+		return cfg, fmt.Errorf("isolation %s needs root: start the server as root", s.Isolation)
+	}
+	var err error
+	if cfg.Toolbox, err = program(s.Toolbox, "toolbox"); err != nil {
+		return cfg, err
+	}
+	for _, e := range []struct {
+		isolation, name, given string
+		path                   *string
+	}{
+		{isolationGVisor, "runsc", s.Runsc, &cfg.Runsc},
+		{isolationRunc, "runc", s.Runc, &cfg.Runc},
+	} {
+		if *e.path, err = program(e.given, e.name); err != nil && slices.Contains(s.offered(), e.isolation) {
+			return cfg, err
+		}
+	}
+	cfg.Isolations = s.offered()
+	// Snapshots are made quicker under runc, from scripts that are our own: it
+	// comes along where it is there. Requests get the default.
+	if s.Isolation == isolationGVisor && s.Isolations == nil && cfg.Runc != "" {
+		cfg.Isolations = append(cfg.Isolations, isolationRunc)
+	}
+	return cfg, nil
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"daytona/api/runnerapi"
+	"daytona/controlplane"
+	"daytona/controlplane/httpapi"
+	"daytona/internal/version"
+)
+
+func serverCommand() *cobra.Command {
+	return withSettings(&cobra.Command{
+		Use:   "server",
+		Short: "Run the server",
+		Long: `Run the server: the API, and a runner for sandboxes on this machine.
+
+It serves until it gets SIGINT or SIGTERM, then lets requests under way end; a
+second signal ends it at once. Sandboxes go on running in either case, and the
+next start finds them again.`,
+	}, func(cmd *cobra.Command, s *settings) error {
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop) // the second signal has its usual effect
+		return serve(ctx, s, newLogger(s, os.Stderr))
+	})
+}
+
+// backend is the runner of this host and the loop that keeps it going.
+type backend interface {
+	runnerapi.Runner
+	Run(ctx context.Context) error
+	Close(ctx context.Context) error
+}
+
+// serve is the life of a server: what it needs is opened in order, and closed in
+// reverse. No sandbox is stopped by it.
+func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
+	if err := os.MkdirAll(s.Data, 0o711); err != nil {
+		return err
+	}
+	lock, err := lockData(s.Data)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	listener, err := net.Listen("tcp", s.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	defer listener.Close()
+	public := publicURL(s, listener.Addr(), log)
+
+	endTracing, err := startTracing(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, endTracing()) }()
+
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	store, err := openStore(ctx, s, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	warnAboutEngines(s, log)
+	local, err := openRunner(ctx, s, log, metrics)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.ShutdownTimeout)
+		defer cancel()
+		err = errors.Join(err, local.Close(closing))
+	}()
+
+	key := &keyFile{path: s.KeyFile}
+	plane, err := controlplane.Open(ctx, controlplane.Config{
+		Store: store, Runner: local, Log: log, Metrics: metrics, Version: version.Version,
+		PublicURL: public, ProxyDomain: proxyDomain(s.ProxyDomain, public),
+		Region: s.Region, DefaultSnapshot: s.DefaultSnapshot, Quota: s.Quota,
+		AnswerWithin: s.CreateBudget, FirstKey: key.choose,
+	})
+	if err != nil {
+		return err
+	}
+	if err := announceKey(ctx, plane, key, log); err != nil {
+		return err
+	}
+	return attend(ctx, s, log, listener, public, plane, local)
+}
+
+// attend serves requests and runs the loops until ctx ends or one of them fails.
+func attend(ctx context.Context, s *settings, log *slog.Logger, listener net.Listener, public *url.URL, plane *controlplane.ControlPlane, local backend) error {
+	// Requests outlive ctx by the shutdown timeout, loops outlive the requests.
+	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRequests()
+	loops, endLoops := context.WithCancel(context.WithoutCancel(ctx))
+	defer endLoops()
+	server := &http.Server{
+		Handler:           plane.Handler(),
+		ReadHeaderTimeout: httpapi.ReadHeaderTimeout,
+		IdleTimeout:       httpapi.IdleTimeout,
+		MaxHeaderBytes:    httpapi.MaxHeaderBytes,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	group, failed := errgroup.WithContext(loops)
+	group.Go(func() error { return local.Run(failed) })
+	group.Go(func() error { return plane.Run(failed) })
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	if s.Pprof != "" {
+		if err := servePprof(failed, group, s.Pprof, log); err != nil {
+			endLoops()
+			return errors.Join(err, server.Close(), group.Wait())
+		}
+	}
+	state := filepath.Join(s.Data, stateFile)
+	if err := writeState(state, public); err != nil {
+		endLoops()
+		return errors.Join(err, server.Close(), group.Wait())
+	}
+	notify(log, "READY=1")
+	log.Info("server.ready", "url", public.String(), "api", public.String()+"/api", "listen", listener.Addr().String(),
+		"data", s.Data, "version", version.Version, "isolations", strings.Join(s.offered(), ","))
+
+	select {
+	case <-ctx.Done():
+		log.Info("server.stopping", "reason", "signal", "timeout", s.ShutdownTimeout)
+	case <-failed.Done():
+		log.Error("server.stopping", "reason", "a part failed")
+	}
+	notify(log, "STOPPING=1")
+	_ = os.Remove(state) // one that stays is no harm: whoever reads it asks the address first
+	soft, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.ShutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(soft); err != nil {
+		log.Warn("requests were cut off", "error", err)
+		endRequests()
+		_ = server.Close()
+	}
+	endLoops()
+	err := group.Wait()
+	if err == nil {
+		log.Info("server.stopped")
+	}
+	return err
+}
+
+// announceKey prints the first key once, and says when the file's key is not
+// one that the server knows.
+func announceKey(ctx context.Context, plane *controlplane.ControlPlane, key *keyFile, log *slog.Logger) error {
+	value, err := key.read()
+	if err != nil {
+		if plane.Planted {
+			return err
+		}
+		log.Warn("the API key file cannot be used", "error", err)
+		return nil
+	}
+	if plane.Planted {
+		fmt.Printf("Admin API key: %s\n", value)
+		log.Info("admin.created", "key_file", key.path)
+		return nil
+	}
+	if key.made {
+		return key.withdraw()
+	}
+	if value != "" {
+		if _, err := plane.Auth.Authenticate(ctx, value); err != nil {
+			log.Warn("the API key in the file is not valid; make another with: daytona admin key create", "file", key.path)
+		}
+	}
+	return nil
+}
+
+// publicURL is the origin that clients are told.
+func publicURL(s *settings, address net.Addr, log *slog.Logger) *url.URL {
+	if s.PublicURL != "" {
+		u, _ := url.Parse(s.PublicURL) // checked
+		u.Path = ""
+		return u
+	}
+	host, port, _ := net.SplitHostPort(address.String())
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		log.Warn("clients on other machines need --public-url: without it they are told an address of this machine alone", "listen", address.String())
+		host = "127.0.0.1"
+	}
+	return &url.URL{Scheme: "http", Host: net.JoinHostPort(host, port)}
+}
+
+// proxyDomain gives a domain without a port that of the public URL.
+func proxyDomain(domain string, public *url.URL) string {
+	if _, _, err := net.SplitHostPort(domain); err == nil || public.Port() == "" {
+		return domain
+	}
+	return net.JoinHostPort(domain, public.Port())
+}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"daytona/controlplane/org"
+	"daytona/internal/options"
+)
+
+// settings are those of the server. declare says what each means.
+type settings struct {
+	Data, Config    string
+	Listen          string
+	PublicURL       string
+	ProxyDomain     string
+	Database        string
+	KeyFile         string
+	Pprof           string
+	LogLevel        string
+	LogFormat       string
+	CreateBudget    time.Duration
+	ShutdownTimeout time.Duration
+
+	Region          string
+	DefaultSnapshot string
+	Quota           org.Quota
+
+	Isolation       string
+	Isolations      []string
+	Runsc           string
+	GVisorPlatform  string
+	Runc            string
+	RuncPrivileges  bool
+	Toolbox         string
+	Warm            map[string]int
+	CgroupParent    string
+	Disk            string
+	BaseImage       string
+	RegistryMirrors map[string]string
+	NetworkPrefix   string
+	AllowPrivate    []string
+	DNS             []string
+}
+
+// The isolations that a server can offer.
+const (
+	isolationGVisor = "gvisor"
+	isolationRunc   = "runc"
+	isolationFake   = "fake"
+)
+
+const defaultData = "/var/lib/daytona"
+
+// declare returns the settings with their defaults, and the options that read
+// them: the one table behind flags, environment, configuration file and help.
+func declare() (*settings, *options.Set) {
+	s := &settings{
+		Data: defaultData, Listen: "127.0.0.1:3986", ProxyDomain: "proxy.localhost",
+		LogLevel: "info", LogFormat: "text", CreateBudget: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
+		Region: "us", DefaultSnapshot: "daytona-slim", Quota: org.DefaultQuota(),
+		Isolation: isolationGVisor, GVisorPlatform: "systrap", CgroupParent: "/daytona", Disk: "auto", NetworkPrefix: "dtn",
+		Warm: map[string]int{},
+	}
+	set := options.New("DAYTONA_")
+	set.Add(
+		options.Option{Group: "Server", Name: "data", Value: options.String(&s.Data),
+			Help: "directory for everything that is kept", Check: notEmpty(&s.Data)},
+		options.Option{Group: "Server", Name: "config", Value: options.String(&s.Config),
+			Help: "YAML file with options by these names (default <data>/config.yaml if it exists)"},
+		options.Option{Group: "Server", Name: "listen", Value: options.String(&s.Listen),
+			Help: "host:port to serve on; port 0 takes a free one", Check: func() error { return checkAddress(s.Listen) }},
+		options.Option{Group: "Server", Name: "public-url", Value: options.String(&s.PublicURL),
+			Help: "origin at which clients reach the server (default http://<listen>)", Check: func() error { return checkOrigin(s.PublicURL) }},
+		options.Option{Group: "Server", Name: "proxy-domain", Value: options.String(&s.ProxyDomain),
+			Help:  "host below which previews live, as {port}-{sandbox}.<host>; without a port that of the public URL counts",
+			Check: notEmpty(&s.ProxyDomain)},
+		options.Option{Group: "Server", Name: "database", Value: options.String(&s.Database),
+			Help: "postgres:// address (default SQLite in the data directory)", Check: func() error { return checkDatabase(s.Database) }},
+		options.Option{Group: "Server", Name: "bootstrap-key-file", Value: options.String(&s.KeyFile),
+			Help: "file for the API key that the first start makes; a key that is in it already is used (default <data>/admin.key)"},
+		options.Option{Group: "Server", Name: "create-budget", Value: options.Duration(&s.CreateBudget),
+			Help: "how long create, start, stop and delete wait for the outcome before they answer", Check: options.Positive(&s.CreateBudget)},
+		options.Option{Group: "Server", Name: "shutdown-timeout", Value: options.Duration(&s.ShutdownTimeout),
+			Help: "how long requests may go on after the server was told to end", Check: options.Positive(&s.ShutdownTimeout)},
+		options.Option{Group: "Server", Name: "log-level", Value: options.String(&s.LogLevel),
+			Help: "debug, info, warn or error", Check: options.OneOf(&s.LogLevel, "debug", "info", "warn", "error")},
+		options.Option{Group: "Server", Name: "log-format", Value: options.String(&s.LogFormat),
+			Help: "text or json", Check: options.OneOf(&s.LogFormat, "text", "json")},
+		options.Option{Group: "Server", Name: "pprof", Value: options.String(&s.Pprof),
+			Help: "loopback host:port for profiles of the server itself (default off)", Check: func() error { return checkLoopback(s.Pprof) }},
+
+		options.Option{Group: "Organizations", Name: "region", Value: options.String(&s.Region),
+			Help: "id of this server's region", Check: notEmpty(&s.Region)},
+		options.Option{Group: "Organizations", Name: "default-snapshot", Value: options.String(&s.DefaultSnapshot),
+			Help: "snapshot for requests that name none", Check: notEmpty(&s.DefaultSnapshot)},
+		quota("quota-cpu", "vCPUs in use, for a new organization", &s.Quota.TotalCPU),
+		quota("quota-memory", "GiB of memory in use, for a new organization", &s.Quota.TotalMemoryGiB),
+		quota("quota-disk", "GiB of disk in use, for a new organization", &s.Quota.TotalDiskGiB),
+		quota("quota-sandbox-cpu", "vCPUs of one sandbox at most", &s.Quota.MaxCPU),
+		quota("quota-sandbox-memory", "GiB of memory of one sandbox at most", &s.Quota.MaxMemoryGiB),
+		quota("quota-sandbox-disk", "GiB of disk of one sandbox at most", &s.Quota.MaxDiskGiB),
+		quota("quota-snapshots", "snapshots, for a new organization", &s.Quota.Snapshots),
+		quota("quota-snapshot-size", "GB of one snapshot at most", &s.Quota.MaxSnapshotSizeGB),
+		quota("quota-volumes", "volumes, for a new organization", &s.Quota.Volumes),
+
+		options.Option{Group: "Sandboxes", Name: "isolation", Value: options.String(&s.Isolation),
+			Help:  "what guards a sandbox by default: gvisor or runc (fake guards nothing: for tests of programs that call the API)",
+			Check: options.OneOf(&s.Isolation, isolationGVisor, isolationRunc, isolationFake)},
+		options.Option{Group: "Sandboxes", Name: "isolations", Value: options.Strings(&s.Isolations),
+			Help: "isolations on offer beside the default, such as gvisor,runc", Check: s.checkIsolations},
+		options.Option{Group: "Sandboxes", Name: "warm", Value: options.Map(&s.Warm, options.Count),
+			Help: "booted sandboxes to keep ready, by snapshot, such as daytona-slim=2"},
+		options.Option{Group: "Sandboxes", Name: "runsc", Value: options.String(&s.Runsc),
+			Help: "path of gVisor's runsc (default beside this program, then PATH)"},
+		options.Option{Group: "Sandboxes", Name: "gvisor-platform", Value: options.String(&s.GVisorPlatform),
+			Help: "systrap works everywhere; kvm is faster on bare metal", Check: options.OneOf(&s.GVisorPlatform, "systrap", "kvm", "ptrace")},
+		options.Option{Group: "Sandboxes", Name: "runc", Value: options.String(&s.Runc),
+			Help: "path of runc (default beside this program, then PATH)"},
+		options.Option{Group: "Sandboxes", Name: "runc-allow-new-privileges", Value: options.Bool(&s.RuncPrivileges),
+			Help: "let sudo work under runc, within the sandbox's own user namespace"},
+		options.Option{Group: "Sandboxes", Name: "toolbox", Value: options.String(&s.Toolbox),
+			Help: "path of the program that serves inside sandboxes (default beside this program, then PATH)"},
+		options.Option{Group: "Sandboxes", Name: "cgroup-parent", Value: options.String(&s.CgroupParent),
+			Help: "control group in which sandboxes get theirs", Check: func() error { return checkCgroup(s.CgroupParent) }},
+		options.Option{Group: "Sandboxes", Name: "disk", Value: options.String(&s.Disk),
+			Help: "kind of writable layer: auto probes, loop or btrfs", Check: options.OneOf(&s.Disk, "auto", "loop", "btrfs")},
+
+		options.Option{Group: "Images", Name: "base-image", Value: options.String(&s.BaseImage),
+			Help: "image from which the default snapshot is made (default that of its definition)"},
+		options.Option{Group: "Images", Name: "registry-mirror", Value: options.Map(&s.RegistryMirrors, func(v string) (string, error) { return v, checkMirror(v) }),
+			Help: "mirror to ask first, by registry host, such as docker.io=https://mirror.example.org"},
+
+		options.Option{Group: "Network", Name: "network-prefix", Value: options.String(&s.NetworkPrefix),
+			Help: "start of the names of network devices, namespaces and firewall tables: 1 to 6 letters a-z", Check: func() error { return checkPrefix(s.NetworkPrefix) }},
+		options.Option{Group: "Network", Name: "allow-private", Value: options.Strings(&s.AllowPrivate),
+			Help: "private ranges, as CIDRs, that sandboxes may reach (default none)", Check: func() error { return checkCIDRs(s.AllowPrivate) }},
+		options.Option{Group: "Network", Name: "dns", Value: options.Strings(&s.DNS),
+			Help: "name servers that answer for sandboxes (default those of the host)", Check: func() error { return checkServers(s.DNS) }},
+	)
+	return s, set
+}
+
+func quota(name, help string, p *int) options.Option {
+	return options.Option{Group: "Organizations", Name: name, Help: help, Value: options.Int(p), Check: options.AtLeast(p, 0)}
+}
+
+// offered lists the isolations, the default first.
+func (s *settings) offered() []string {
+	out := []string{s.Isolation}
+	for _, name := range s.Isolations {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func (s *settings) checkIsolations() error {
+	for _, name := range s.Isolations {
+		if name != isolationGVisor && name != isolationRunc && name != isolationFake {
+			return fmt.Errorf("%q is not one of gvisor, runc, fake", name)
+		}
+	}
+	if all := s.offered(); slices.Contains(all, isolationFake) && len(all) > 1 {
+		return errors.New("fake cannot be offered beside an isolation that guards")
+	}
+	return nil
+}
+
+func notEmpty(p *string) func() error {
+	return func() error {
+		if strings.TrimSpace(*p) == "" {
+			return errors.New("must not be empty")
+		}
+		return nil
+	}
+}
+
+func checkAddress(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q is not of the form host:port", address)
+	}
+	if n, err := net.LookupPort("tcp", port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("%q has no valid port", address)
+	}
+	if strings.ContainsAny(host, " /") {
+		return fmt.Errorf("%q has no valid host", address)
+	}
+	return nil
+}
+
+func checkLoopback(address string) error {
+	if address == "" {
+		return nil
+	}
+	if err := checkAddress(address); err != nil {
+		return err
+	}
+	host, _, _ := net.SplitHostPort(address)
+	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		return fmt.Errorf("%q is not a loopback address: profiles must not be reachable from elsewhere", address)
+	}
+	return nil
+}
+
+func checkOrigin(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		return fmt.Errorf("%q is not an origin such as https://daytona.example.org", text)
+	case strings.TrimRight(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return fmt.Errorf("%q must be an origin alone, without path, query or user; the API is served below it at /api", text)
+	}
+	return nil
+}
+
+func checkDatabase(dsn string) error {
+	if dsn == "" || strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
+		return nil
+	}
+	return errors.New("must start with postgres:// or be empty for SQLite") // the value may hold a password
+}
+
+func checkCgroup(path string) error {
+	if path == "" || path == "/" || strings.Contains(path, "..") || strings.ContainsAny(path, " \n:") {
+		return fmt.Errorf("%q is not the path of a control group", path)
+	}
+	return nil
+}
+
+var networkPrefix = regexp.MustCompile(`^[a-z]{1,6}$`)
+
+func checkPrefix(text string) error {
+	if !networkPrefix.MatchString(text) {
+		return fmt.Errorf("%q is not 1 to 6 letters a-z", text)
+	}
+	return nil
+}
+
+func checkMirror(text string) error {
+	if u, err := url.Parse(text); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("%q is not an http or https URL", text)
+	}
+	return nil
+}
+
+func checkCIDRs(texts []string) error {
+	for _, text := range texts {
+		if _, err := netip.ParsePrefix(text); err != nil {
+			return fmt.Errorf("%q is not a range such as 10.1.0.0/16", text)
+		}
+	}
+	return nil
+}
+
+func checkServers(texts []string) error {
+	for _, text := range texts {
+		if _, err := netip.ParseAddr(text); err == nil {
+			continue
+		}
+		if _, err := netip.ParseAddrPort(text); err != nil {
+			return fmt.Errorf("%q is not an address, or an address with a port", text)
+		}
+	}
+	return nil
+}
