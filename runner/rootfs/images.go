@@ -1,10 +1,12 @@
 package rootfs
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -315,6 +317,9 @@ func (s *Store) settleImages(ctx context.Context) error {
 			return fmt.Errorf("lease %s: %w", l.ID, err)
 		}
 	}
+	if err := s.seedGarbage(ctx); err != nil {
+		return err
+	}
 	s.pin.Lock()
 	defer s.pin.Unlock()
 	for _, r := range s.roots {
@@ -323,6 +328,31 @@ func (s *Store) settleImages(ctx context.Context) error {
 		}
 	}
 	return s.collectLocked(ctx)
+}
+
+// seedGarbage stores a layer and some content that nothing refers to. A kill
+// between a store's own write and that of the metadata leaves files that only a
+// full comparison finds, and the collector makes one only for stores in which it
+// has something to remove.
+func (s *Store) seedGarbage(ctx context.Context) error {
+	entries, err := os.ReadDir(s.path("content", "ingest"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries { // downloads are begun anew, not resumed
+		if err := os.RemoveAll(s.path("content", "ingest", e.Name())); err != nil {
+			return err
+		}
+	}
+	b := []byte("garbage\n")
+	desc := ocispec.Descriptor{Digest: digest.FromBytes(b), Size: int64(len(b))}
+	if err := content.WriteBlob(ctx, s.content, "garbage", bytes.NewReader(b), desc); err != nil {
+		return fmt.Errorf("image content: %w", err)
+	}
+	if _, err := s.snaps.View(ctx, "garbage", ""); err != nil && !errdefs.IsAlreadyExists(err) {
+		return fmt.Errorf("image layers: %w", err)
+	}
+	return nil
 }
 
 // leased runs work whose content and layers are kept while it lasts. What it

@@ -590,7 +590,7 @@ func TestManyLayers(t *testing.T) {
 	done := make(chan error)
 	go func() {
 		// oldOverlay changes its thread for good.
-		runtimeLock()
+		runtime.LockOSThread()
 		done <- oldOverlay(overlayMount{base: base, lowers: rel, upper: disk + "/upper", work: disk + "/work", target: s.path("roots", "top", "merged")})
 	}()
 	if err := <-done; err != nil {
@@ -600,5 +600,3 @@ func TestManyLayers(t *testing.T) {
 		t.Fatal(got, rel)
 	}
 }
-
-func runtimeLock() { runtime.LockOSThread() }

@@ -188,7 +188,8 @@ func (s *Store) locked(ctx context.Context, id string, work func(record) error) 
 	return work(r)
 }
 
-// Mount mounts a root and returns where. A mounted one stays as it is.
+// Mount mounts a root and returns where. A mounted one stays as it is. In a root
+// with UserNS the host's own user 0 has no id: it can read, but makes no files.
 func (s *Store) Mount(ctx context.Context, id string) (string, error) {
 	merged := s.path("roots", id, "merged")
 	err := s.locked(ctx, id, func(r record) error {
