@@ -130,8 +130,13 @@ const (
 // ended, or when ctx does.
 func (l *link) waitReady(ctx context.Context, w *watch) error {
 	pause := firstPause
+	start := time.Now()
 	for {
-		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		// A connection that is asked for while the other side is not there
+		// yet may get no answer at all, and the kernel repeats the question
+		// only after a second: ask anew, with more patience as time goes on.
+		patience := min(max(time.Since(start)/2, 50*time.Millisecond), 5*time.Second)
+		attempt, cancel := context.WithTimeout(ctx, patience)
 		err := l.ping(attempt)
 		cancel()
 		if err == nil {

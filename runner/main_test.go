@@ -160,3 +160,24 @@ func eventually(t testing.TB, what string, f func() bool) {
 		}
 	}
 }
+
+// openDriverOnly looks at a world's containers without a runner.
+func openDriverOnly(dir string) (*fakedriver.Driver, error) {
+	return fakedriver.New(fakedriver.Config{Dir: filepath.Join(dir, "containers")})
+}
+
+// pids returns the first process of each running container.
+func pids(t testing.TB, d *fakedriver.Driver) map[string]int {
+	t.Helper()
+	list, err := d.List(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]int{}
+	for _, c := range list {
+		if c.Running {
+			found[c.ID] = c.PID
+		}
+	}
+	return found
+}

@@ -67,7 +67,7 @@ func Open(ctx context.Context, cfg Config) (*Runner, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("runner: %w", err)
 	}
-	lock, err := lockDir(cfg.Dir)
+	lock, err := lockDir(ctx, cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -300,17 +300,27 @@ func (r *Runner) driver(name string) (Driver, error) {
 	return nil, fault.New(fault.Invalid, "isolation %q is not offered", name)
 }
 
+// lockPatience is how long a lock may be held by a child that a killed runner
+// was just starting, and that has not yet become another program.
+const lockPatience = 2 * time.Second
+
 // lockDir makes sure that one process at a time works on a directory.
-func lockDir(dir string) (*os.File, error) {
+func lockDir(ctx context.Context, dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("runner: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("runner: %s is in use by another process: %w", dir, err)
+	for deadline := time.Now().Add(lockPatience); ; {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || ctx.Err() != nil || time.Now().After(deadline) {
+			f.Close()
+			return nil, fmt.Errorf("runner: %s is in use by another process: %w", dir, err)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
-	return f, nil
 }
 
 // newToken returns a secret of 256 bits.

@@ -101,8 +101,11 @@ func (d *Driver) Create(ctx context.Context, b runner.Bundle) error {
 	return atomicfile.WriteFast(d.path(b.ID, bundleFile), data, 0o600)
 }
 
-// marker is in the environment of every process of a container.
-const marker = "FAKE_CONTAINER"
+// The markers are in the environment of every process of a container.
+const (
+	marker    = "FAKE_CONTAINER"
+	dirMarker = "FAKE_CONTAINER_DIR" // the driver's
+)
 
 // shim runs the container's program and writes down how it ended, so that a
 // process that is not its parent can tell. A shim whose container was deleted
@@ -193,7 +196,7 @@ func (d *Driver) program(b runner.Bundle) string {
 
 // environ moves the home directory into the root.
 func (d *Driver) environ(b runner.Bundle) []string {
-	env := []string{marker + "=" + b.ID, "DAYTONA_TOOLBOX_LISTEN=unix:" + d.socket(b.ID)}
+	env := []string{marker + "=" + b.ID, dirMarker + "=" + d.cfg.Dir, "DAYTONA_TOOLBOX_LISTEN=unix:" + d.socket(b.ID)}
 	for _, kv := range b.Env {
 		if home, ok := strings.CutPrefix(kv, "HOME="); ok {
 			kv = "HOME=" + filepath.Join(b.RootFS, home)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -221,4 +222,33 @@ func waitPID(ctx context.Context, pid int, id string) error {
 		return ctx.Err()
 	}
 	return err
+}
+
+// Containers lists the ids of all containers in Dir's care that have living
+// processes, whether or not their files are still there.
+func (d *Driver) Containers() ([]string, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, e := range entries {
+		env, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
+		if err != nil {
+			continue
+		}
+		var id, dir string
+		for kv := range strings.SplitSeq(string(env), "\x00") {
+			if v, ok := strings.CutPrefix(kv, marker+"="); ok {
+				id = v
+			}
+			if v, ok := strings.CutPrefix(kv, dirMarker+"="); ok {
+				dir = v
+			}
+		}
+		if id != "" && dir == d.cfg.Dir && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
