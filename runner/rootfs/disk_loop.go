@@ -414,11 +414,8 @@ func (d *loopDisk) attach(ctx context.Context, dir string) (string, error) {
 	// The mount holds the device from here on; closing ours lets it go when the
 	// mount ends, also after a kill.
 	defer dev.Close()
-	// discard gives the blocks of deleted files back to the host. Errors of the
-	// host's disk stop writing instead of spreading.
-	const opts = "discard,noinit_itable,errors=remount-ro"
-	if err := unix.Mount(dev.Name(), target, "ext4", unix.MS_NODEV|unix.MS_NOSUID, opts); err != nil {
-		return "", fmt.Errorf("mount %s on %s: %w", dev.Name(), target, err)
+	if err := mountExt4(ctx, dev, target, d.log); err != nil {
+		return "", err
 	}
 	return target, nil
 }
