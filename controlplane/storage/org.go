@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"daytona/controlplane/org"
@@ -47,7 +46,7 @@ func insertOrg(ctx context.Context, c conn, o org.Organization, owner org.Member
 		o.SnapshotDeactivationMinutes, o.SuspensionGraceHours, o.LimitedNetworkEgress, millis(o.CreatedAt), millis(o.UpdatedAt)); err != nil {
 		return err
 	}
-	roles := slices.Concat([]string{}, owner.AssignedRoleIDs)
+	roles := append([]string{}, owner.AssignedRoleIDs...) // never null in JSON
 	_, err := c.exec(ctx, `INSERT INTO members (org_id, user_id, role, role_ids, created_at, updated_at) VALUES (`+marks(6)+`)`,
 		owner.OrgID, owner.UserID, owner.Role, text(roles), millis(owner.CreatedAt), millis(owner.UpdatedAt))
 	return err
