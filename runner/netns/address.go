@@ -37,6 +37,14 @@ type plan struct {
 func (p plan) gateway4() netip.Addr { return nth(p.outer4.Addr(), 1) }
 func (p plan) gateway6() netip.Addr { return neutral(p.outer6, 1, Gateway6) }
 
+// gateways are the pool's own addresses.
+func (p plan) gateways() []netip.Addr {
+	if p.v6 {
+		return []netip.Addr{p.gateway4(), p.gateway6()}
+	}
+	return []netip.Addr{p.gateway4()}
+}
+
 // outer4Of and outer6Of give the addresses of slot index, which counts from 1.
 func (p plan) outer4Of(index int) netip.Addr { return nth(p.outer4.Addr(), uint32(1+index)) }
 func (p plan) outer6Of(index int) netip.Addr {
@@ -44,7 +52,6 @@ func (p plan) outer6Of(index int) netip.Addr {
 }
 
 func (p plan) name(index int) string { return p.prefix + strconv.Itoa(index) }
-func (p plan) gatewayDevice() string { return p.prefix + "gw" }
 
 // index is the inverse of name; ok is false for a name that is not a slot's.
 func (p plan) index(name string) (index int, ok bool) {

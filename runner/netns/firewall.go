@@ -88,6 +88,9 @@ func (f *firewall) sync(expected func() (map[int]Policy, error)) error {
 	}
 	f.conn.AddTable(f.inet())
 	f.conn.AddTable(f.netdev())
+	if err := f.addGateways(); err != nil {
+		return f.abandon(err)
+	}
 	for _, l := range deviceSets {
 		if err := f.conn.AddSet(f.set(l), nil); err != nil {
 			return f.abandon(err)
@@ -317,26 +320,33 @@ func gatewaySets(t *nftables.Table) []*nftables.Set {
 	}
 }
 
-// noteGateways writes down the addresses before they are added to the host.
-func (f *firewall) noteGateways(addrs []netip.Addr) error {
+// noteGateways writes down the addresses, before they are added to the host.
+func (f *firewall) noteGateways() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.conn.AddTable(f.inet())
+	if err := f.addGateways(); err != nil {
+		return f.abandon(err)
+	}
+	return f.commit("note gateways")
+}
+
+func (f *firewall) addGateways() error {
 	for i, s := range gatewaySets(f.inet()) {
 		if err := f.conn.AddSet(s, nil); err != nil {
-			return f.abandon(err)
+			return err
 		}
 		f.conn.FlushSet(s)
-		for _, a := range addrs {
+		for _, a := range f.plan.gateways() {
 			if a.Is6() != (i == 1) {
 				continue
 			}
 			if err := f.conn.SetAddElements(s, []nftables.SetElement{{Key: a.AsSlice()}}); err != nil {
-				return f.abandon(err)
+				return err
 			}
 		}
 	}
-	return f.commit("note gateways")
+	return nil
 }
 
 // removeTables removes both tables of a prefix, if they are there.

@@ -318,7 +318,7 @@ func isRefused(t *testing.T, s Slot, network, addr string) {
 func snapshotHost(t *testing.T) string {
 	t.Helper()
 	var b bytes.Buffer
-	links, err := netlink.LinkList()
+	links, err := wholly(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +327,10 @@ func snapshotHost(t *testing.T) string {
 			fmt.Fprintln(&b, "link", l.Attrs().Name)
 		}
 	}
-	addrs, _ := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := wholly(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, a := range addrs {
 		if strings.HasPrefix(a.IP.String(), "10.212.") || strings.HasPrefix(a.IP.String(), "fd64:6179:7401") {
 			fmt.Fprintln(&b, "address", a.IPNet)

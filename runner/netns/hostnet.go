@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -78,7 +77,7 @@ func setInnerSysctls(v6 bool) {
 func uplinkMTU() int {
 	mtu := 0
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := netlink.RouteList(nil, family)
+		routes, err := wholly(func() ([]netlink.Route, error) { return netlink.RouteList(nil, family) })
 		if err != nil {
 			continue
 		}
@@ -133,30 +132,31 @@ func removeGatewayAddress(a netip.Addr) error {
 	return nil
 }
 
-// forgetConnections removes tracked connections that have one of the
-// addresses at an end.
+// forgetConnections removes tracked connections that one of the addresses
+// opened, or that were opened to it.
 func forgetConnections(addrs ...netip.Addr) error {
-	var errs []error
+	gone := make(endpoints)
 	for _, a := range addrs {
-		if !a.IsValid() {
-			continue
-		}
-		family := netlink.InetFamily(unix.AF_INET)
-		if a.Is6() {
-			family = unix.AF_INET6
-		}
-		ip := net.IP(a.AsSlice())
-		var filters []netlink.CustomConntrackFilter
-		for _, end := range []netlink.ConntrackFilterType{netlink.ConntrackOrigSrcIP, netlink.ConntrackOrigDstIP} {
-			f := &netlink.ConntrackFilter{}
-			if err := f.AddIP(end, ip); err != nil {
-				return err
-			}
-			filters = append(filters, f)
-		}
-		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filters...); err != nil {
-			errs = append(errs, err)
+		if a.IsValid() {
+			gone[a] = true
 		}
 	}
+	var errs []error
+	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+		_, err := wholly(func() (uint, error) {
+			return netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, gone)
+		})
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
+}
+
+// endpoints are addresses. They fit the flows from or to one of them.
+type endpoints map[netip.Addr]bool
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (e endpoints) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	src, _ := netip.AddrFromSlice(flow.Forward.SrcIP)
+	dst, _ := netip.AddrFromSlice(flow.Forward.DstIP)
+	return e[src.Unmap()] || e[dst.Unmap()]
 }

@@ -30,7 +30,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	p := &Pool{
 		cfg: cfg, log: cfg.Log, records: recs, mtu: uplinkMTU(),
 		plan: plan{prefix: cfg.Prefix, outer4: cfg.Outer4, outer6: cfg.Outer6, v6: hasIPv6()},
-		held: make(map[string]lease), used: make(map[int]bool), changed: make(chan struct{}),
+		held: make(map[string]lease), used: make(map[int]bool), working: make(map[int]bool), changed: make(chan struct{}),
 	}
 	p.mark = p.plan.mark(p.mtu)
 	if err := p.start(ctx, up); err != nil {
@@ -156,10 +156,7 @@ func (p *Pool) renew() error {
 // placeGateways adds the pool's own addresses to the host, and removes those
 // of an earlier configuration.
 func (p *Pool) placeGateways() ([]netip.Addr, error) {
-	wanted := []netip.Addr{p.plan.gateway4()}
-	if p.plan.v6 {
-		wanted = append(wanted, p.plan.gateway6())
-	}
+	wanted := p.plan.gateways()
 	noted, err := gatewaysOf(p.fw.conn, p.plan.prefix)
 	if err != nil {
 		return nil, err
@@ -171,7 +168,7 @@ func (p *Pool) placeGateways() ([]netip.Addr, error) {
 			}
 		}
 	}
-	if err := p.fw.noteGateways(wanted); err != nil {
+	if err := p.fw.noteGateways(); err != nil {
 		return nil, err
 	}
 	for _, a := range wanted {

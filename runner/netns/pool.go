@@ -39,7 +39,7 @@ type Pool struct {
 	ready   []int            // complete, held by nobody, oldest first
 	used    map[int]bool     // every index that may exist in the kernel
 	doomed  []doomed         // to be removed
-	working int              // index of the slot that is being removed, or 0
+	working map[int]bool     // indexes that are being removed
 	next    int              // index at which to look for a free one
 	changed chan struct{}    // closed and replaced whenever the above changes
 	closed  bool

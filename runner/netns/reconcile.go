@@ -64,7 +64,7 @@ func (p *Pool) doomOrphans() error {
 func (p *Pool) settle(ctx context.Context) error {
 	for {
 		p.mu.Lock()
-		done, closed, changed := len(p.doomed) == 0 && p.working == 0, p.closed, p.changed
+		done, closed, changed := len(p.doomed) == 0 && len(p.working) == 0, p.closed, p.changed
 		p.mu.Unlock()
 		if done {
 			return nil

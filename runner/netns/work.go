@@ -2,6 +2,7 @@ package netns
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -119,65 +120,90 @@ func (p *Pool) refill(ctx context.Context) {
 	}
 }
 
+// sweepBatch is how many slots are removed at a time. The kernel takes as long
+// for many devices as for one.
+const sweepBatch = 64
+
 // sweep removes doomed slots until ctx ends.
 func (p *Pool) sweep(ctx context.Context) {
 	for ctx.Err() == nil {
 		p.mu.Lock()
 		changed := p.changed
-		var d doomed
-		ok := len(p.doomed) > 0
-		if ok {
-			d = p.doomed[0]
-			p.doomed = p.doomed[1:]
-			p.working = d.index
+		n := min(len(p.doomed), sweepBatch)
+		batch := slices.Clone(p.doomed[:n])
+		p.doomed = p.doomed[n:]
+		for _, d := range batch {
+			p.working[d.index] = true
 		}
 		p.mu.Unlock()
-		if !ok {
+		if n == 0 {
 			select {
 			case <-changed:
 			case <-ctx.Done():
 			}
 			continue
 		}
-		err := p.demolish(d)
+		failed := p.demolish(batch)
 		p.update(func() {
-			p.working = 0
-			if err != nil {
-				p.doomed = append(p.doomed, d)
-			} else {
-				delete(p.used, d.index)
+			for _, d := range batch {
+				delete(p.working, d.index)
+				if !slices.ContainsFunc(failed, func(f doomed) bool { return f.index == d.index }) {
+					delete(p.used, d.index)
+				}
 			}
+			p.doomed = append(p.doomed, failed...)
 		})
-		if err != nil {
-			p.log.Error("sandbox network could not be removed", "slot", d.index, "error", err)
+		if len(failed) > 0 {
 			pause(ctx)
 		}
 	}
 }
 
-// demolish removes a slot. It is cut off first and filtered until it is. The
-// record goes last: as long as it is there, Open knows that the rest must go.
-func (p *Pool) demolish(d doomed) error {
-	if err := p.plan.cutOff(d.index); err != nil {
-		return err
+// demolish removes slots and returns those that are not gone. They are cut off
+// first, and filtered until they are. The record goes last: as long as it is
+// there, Open knows that the rest must go.
+func (p *Pool) demolish(batch []doomed) (failed []doomed) {
+	// each drops from the batch what step fails for.
+	each := func(what string, step func(d doomed) error) {
+		batch = slices.DeleteFunc(batch, func(d doomed) bool {
+			err := step(d)
+			if err != nil {
+				p.log.Error("sandbox network could not be removed", "slot", d.index, "step", what, "error", err)
+				failed = append(failed, d)
+			}
+			return err != nil
+		})
 	}
-	if !d.unruled {
-		if err := p.fw.remove(d.index, d.policy); err != nil {
+	batch = slices.Clone(batch)
+	each("cut off", func(d doomed) error { return p.plan.cutOff(d.index) })
+	each("rules", func(d doomed) error {
+		if d.unruled {
+			return nil
+		}
+		err := p.fw.remove(d.index, d.policy)
+		if err != nil {
 			// Half made, or changed behind our back: state the whole instead.
 			p.log.Info("stating all network rules anew", "reason", err)
-			if err := p.stateRules(); err != nil {
-				return err
-			}
+			err = p.stateRules()
 		}
-	}
-	if err := p.plan.removeSlot(d.index); err != nil {
 		return err
+	})
+	indexes := make([]int, len(batch))
+	var addrs []netip.Addr
+	for i, d := range batch {
+		indexes[i] = d.index
+		s := p.plan.slot(d.index)
+		addrs = append(addrs, s.Addr, s.Addr6)
 	}
-	s := p.plan.slot(d.index)
-	if err := forgetConnections(s.Addr, s.Addr6); err != nil {
-		p.log.Warn("tracked connections could not be removed", "slot", d.index, "error", err)
+	if err := p.plan.removeDevices(indexes); err != nil {
+		p.log.Info("removing devices one by one", "reason", err)
 	}
-	return p.records.remove(d.index)
+	each("device", func(d doomed) error { return p.plan.removeSlot(d.index) })
+	if err := forgetConnections(addrs...); err != nil {
+		p.log.Warn("tracked connections could not be removed", "error", err)
+	}
+	each("record", func(d doomed) error { return p.records.remove(d.index) })
+	return failed
 }
 
 // stateRules states all rules anew, whatever is there. Doomed slots have none.
@@ -225,7 +251,9 @@ func (p *Pool) expected() (slots map[int]Policy, without []int, err error) {
 		delete(slots, d.index)
 		without = append(without, d.index)
 	}
-	delete(slots, p.working)
+	for i := range p.working {
+		delete(slots, i)
+	}
 	return slots, without, nil
 }
 
