@@ -163,6 +163,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Header.Del(TokenHeader)
+	r.Body = &patientBody{r.Body, http.NewResponseController(w)}
 	s.mux.ServeHTTP(out, r)
 	log.Debug("answered", "status", out.status, "bytes", out.bytes, "took", time.Since(begun))
 }

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -100,6 +101,28 @@ func drain(r *http.Request) error {
 	return nil
 }
 
+// tail remembers the last bytes of a body.
+type tail struct {
+	io.ReadCloser
+	last []byte
+}
+
+func (t *tail) Read(p []byte) (int, error) {
+	const keep = 4 << 10
+	n, err := t.ReadCloser.Read(p)
+	t.last = append(t.last, p[max(0, n-keep):n]...)
+	if over := len(t.last) - keep; over > 0 {
+		t.last = t.last[:copy(t.last, t.last[over:])]
+	}
+	return n, err
+}
+
+// closes reports whether the body ended with the closing boundary.
+func (t *tail) closes(contentType string) bool {
+	_, params, err := mime.ParseMediaType(contentType)
+	return err == nil && bytes.Contains(t.last, []byte("--"+params["boundary"]+"--"))
+}
+
 // uploaded is a file that a bulk upload has stored.
 type uploaded struct {
 	Path  string `json:"path"`
@@ -124,6 +147,8 @@ func (b *bulkUpload) fail(format string, args ...any) {
 // files[i].path and after it the part files[i].file. Each file stands for
 // itself: the good ones stay when others fail.
 func (s *Service) BulkUpload(w http.ResponseWriter, r *http.Request) error {
+	ending := &tail{ReadCloser: r.Body}
+	r.Body = ending
 	parts, err := r.MultipartReader()
 	if err != nil {
 		return malformed(err)
@@ -140,16 +165,15 @@ func (s *Service) BulkUpload(w http.ResponseWriter, r *http.Request) error {
 		}
 		s.bulkPart(&b, part)
 	}
-	_ = drain(r)
-	status := http.StatusOK
-	if len(b.Errors) > 0 {
-		status = http.StatusBadRequest
+	if err := drain(r); err == nil && len(b.Errors) == 0 && !ending.closes(r.Header.Get("Content-Type")) {
+		// The parser takes a body that stops between two parts for a whole.
+		b.fail("read body: the closing boundary is missing")
 	}
-	if status == http.StatusOK {
-		return wire.JSON(w, status, b)
+	if len(b.Errors) == 0 {
+		return wire.JSON(w, http.StatusOK, b)
 	}
 	body := wire.Describe(fault.New(fault.Invalid, "%s", strings.Join(b.Errors, "; ")), r, now())
-	return wire.JSON(w, status, struct {
+	return wire.JSON(w, body.StatusCode, struct {
 		wire.Error
 		bulkUpload
 	}{body, b})
