@@ -1,14 +1,17 @@
 package httpapi
 
 import (
+	"bufio"
 	"context"
 	"crypto/subtle"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/felixge/httpsnoop"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
 
@@ -158,8 +161,64 @@ func (a *API) toolbox(w http.ResponseWriter, r *http.Request, orgID, id, rest, b
 	out.Header.Set(headerToolboxPath, by)
 	out.Header.Set(headerRequestID, infoOf(r).requestID)
 	otel.GetTextMapPropagator().Inject(r.Context(), propagation.HeaderCarrier(out.Header))
-	runner.ServeToolbox(w, out, sb.ID)
+	runner.ServeToolbox(guard(w), out, sb.ID)
 	return nil
+}
+
+// guard keeps what a sandbox answers from acting on the origin of the API: its
+// programs are not ours. A page from a sandbox gets no scripts, and headers that
+// tell a browser about the origin are dropped.
+func guard(w http.ResponseWriter) http.ResponseWriter {
+	h := w.Header()
+	ours := map[string][]string{}
+	for name, values := range h {
+		ours[name] = values
+	}
+	clean := func() {
+		for name := range h {
+			if strings.HasPrefix(name, "Access-Control-") {
+				h.Del(name)
+			}
+		}
+		for _, name := range []string{"Set-Cookie", "Clear-Site-Data", "Strict-Transport-Security", "Www-Authenticate", "Alt-Svc", "Service-Worker-Allowed"} {
+			h.Del(name)
+		}
+		for name, values := range ours {
+			h[name] = values
+		}
+		h.Set("Content-Security-Policy", "sandbox")
+		h.Set("X-Content-Type-Options", "nosniff")
+	}
+	sent := false
+	return httpsnoop.Wrap(w, httpsnoop.Hooks{
+		WriteHeader: func(f httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
+			return func(code int) {
+				if !sent {
+					clean()
+					sent = code >= 200
+				}
+				f(code)
+			}
+		},
+		Write: func(f httpsnoop.WriteFunc) httpsnoop.WriteFunc {
+			return func(b []byte) (int, error) {
+				if !sent {
+					clean()
+					sent = true
+				}
+				return f(b)
+			}
+		},
+		Hijack: func(f httpsnoop.HijackFunc) httpsnoop.HijackFunc {
+			return func() (net.Conn, *bufio.ReadWriter, error) {
+				if !sent {
+					clean()
+					sent = true
+				}
+				return f()
+			}
+		},
+	})
 }
 
 // keepActive counts a request as activity now and every so often until the
