@@ -20,7 +20,7 @@ async def python(d):
     r = await call(p.code_run("import sys; print('x'); sys.exit(7)"))
     eq((r.exit_code, r.result.strip()), (7, "x"), "sys.exit")
 
-    r = await call(p.code_run("this is not python"))
+    r = await call(p.code_run("this is not valid python"))
     eq(r.exit_code, 1)
     assert "SyntaxError" in r.result, r.result
 

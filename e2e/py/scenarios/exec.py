@@ -49,7 +49,7 @@ async def scenario(d):
     r = await call(p.exec("sleep 1; echo done", timeout=20))
     eq(r.result, "done\n", "within the time-out")
     await fails("Timeout", lambda: p.exec("sleep 300 & echo $! > /tmp/bg; sleep 301", timeout=2), "timeout")
-    r = await call(p.exec("kill -0 $(cat /tmp/bg) 2>/dev/null && echo alive || echo dead"))
+    r = await call(p.exec("for i in $(seq 20); do kill -0 $(cat /tmp/bg) 2>/dev/null || exec echo dead; sleep 0.1; done; echo alive"))
     eq(r.result.strip(), "dead", "the whole process group ends at the time-out")
 
     r = await call(p.exec("sudo -n id -u"))

@@ -36,7 +36,7 @@ run(async (d) => {
 
   assert.equal((await sh('sleep 1; echo done', undefined, undefined, 20)).result, 'done\n')
   await fails('Timeout', () => sh('sleep 300 & echo $! > /tmp/bg; sleep 301', undefined, undefined, 2), 'timeout')
-  r = await sh('kill -0 $(cat /tmp/bg) 2>/dev/null && echo alive || echo dead')
+  r = await sh('for i in $(seq 20); do kill -0 $(cat /tmp/bg) 2>/dev/null || exec echo dead; sleep 0.1; done; echo alive')
   assert.equal(r.result.trim(), 'dead', 'the whole process group ends at the time-out')
 
   if (!OLD) {

@@ -8,5 +8,8 @@ apt-get install -q -y \
   python3-sklearn python3-pil python3-requests python3-flask \
   python3-sqlalchemy python3-bs4 python3-lxml python3-pylsp
 ln -sf python3 /usr/bin/python
+# Clients up to 2025 bring their own chart code, written for Matplotlib 3.10.
+axis=$(python3 -c 'import matplotlib, os; print(os.path.dirname(matplotlib.__file__))')/axis.py
+grep -q Axis.get_converter "$axis" || printf '\n\ndef _get_converter(self):\n    return self.converter\n\n\nAxis.get_converter = _get_converter\n' >> "$axis"
 # A sandbox is its own environment: `pip install` shall work as it stands.
 printf '[global]\nbreak-system-packages = true\ndisable-pip-version-check = true\nroot-user-action = ignore\n' > /etc/pip.conf
