@@ -1,5 +1,13 @@
 package runner
 
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"testing"
+)
+
 // Expected says which ids should have a container and a network, which a root,
 // and which a record. It is for tests that look at the world from outside.
 func (r *Runner) Expected() (live, rooted, known []string) {
@@ -15,3 +23,16 @@ func (r *Runner) Expected() (live, rooted, known []string) {
 	}
 	return live, rooted, known
 }
+
+// ForwardTo is ServeToolbox for a toolbox at a TCP address.
+func ForwardTo(address, token string, w http.ResponseWriter, req *http.Request) {
+	l := &link{token: token, transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", address)
+		},
+	}}
+	(&Runner{log: slog.New(slog.DiscardHandler)}).forward(w, req, "id", l)
+}
+
+func testLog(t testing.TB) *slog.Logger { return slog.New(slog.DiscardHandler) }

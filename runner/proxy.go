@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -25,6 +26,10 @@ func (r *Runner) ServeToolbox(w http.ResponseWriter, req *http.Request, id strin
 		r.toolboxError(w, req, id, err)
 		return
 	}
+	r.forward(w, req, id, l)
+}
+
+func (r *Runner) forward(w http.ResponseWriter, req *http.Request, id string, l *link) {
 	proxy := httputil.ReverseProxy{
 		Rewrite:       func(p *httputil.ProxyRequest) { rewrite(p, l.token) },
 		Transport:     l.transport,
@@ -32,7 +37,7 @@ func (r *Runner) ServeToolbox(w http.ResponseWriter, req *http.Request, id strin
 		ErrorHandler: func(w http.ResponseWriter, req *http.Request, err error) {
 			r.toolboxError(w, req, id, r.whyUnreachable(id, err))
 		},
-		ErrorLog: nil,
+		ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
 	}
 	proxy.ServeHTTP(w, req)
 }
@@ -54,11 +59,9 @@ var errNotRunning = fault.New(fault.Invalid, "Sandbox is not running").WithCode(
 
 // linkOf returns the way to the toolbox of a running sandbox.
 func (r *Runner) linkOf(id string) (*link, error) {
-	r.mu.Lock()
-	sb := r.sandboxes[id]
-	r.mu.Unlock()
-	if sb == nil {
-		return nil, errUnknown(id)
+	sb, err := r.entry(id, false)
+	if err != nil {
+		return nil, err
 	}
 	sb.mu.Lock()
 	defer sb.mu.Unlock()

@@ -1,0 +1,182 @@
+package runner_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"daytona/api/runnerapi"
+	"daytona/runner"
+)
+
+func TestServeToolboxForwards(t *testing.T) {
+	w := newWorld(t, nil)
+	s := spec()
+	w.create(s)
+	big := strings.Repeat("x", 3<<20)
+	if rec := w.request(http.MethodPost, s.ID, "/process/execute", `{"command":"cat > /dev/null; echo ok"}`); rec.Code != 200 {
+		t.Errorf("execute: %d", rec.Code)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.ServeToolbox(rw, r, s.ID) }))
+	defer server.Close()
+	res, err := http.Post(server.URL+"/files/upload?path=big", "multipart/form-data; boundary=B",
+		strings.NewReader("--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n"+big+"\r\n--B--\r\n"))
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("upload: %v %v", res, err)
+	}
+	res.Body.Close()
+	if rec := w.request(http.MethodGet, s.ID, "/files/download?path=big&DAYTONA_SANDBOX_AUTH_KEY=secret", ""); rec.Code != 200 || rec.Body.String() != big {
+		t.Errorf("download: %d, %d bytes", rec.Code, rec.Body.Len())
+	}
+}
+
+func TestServeToolboxStripsCredentials(t *testing.T) {
+	got := make(chan *http.Request, 1)
+	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got <- r }))
+	defer sink.Close()
+	for name, c := range map[string]struct {
+		header http.Header
+		query  string
+		want   func(*http.Request) bool
+	}{
+		"authorization": {http.Header{"Authorization": {"Bearer x"}}, "", func(r *http.Request) bool { return r.Header.Get("Authorization") == "" }},
+		"preview token": {http.Header{"X-Daytona-Preview-Token": {"x"}}, "", func(r *http.Request) bool { return r.Header.Get("X-Daytona-Preview-Token") == "" }},
+		"our cookies": {http.Header{"Cookie": {"a=1; daytona-sandbox-auth-x=secret; b=2", "Daytona-Session=s"}}, "",
+			func(r *http.Request) bool { return r.Header.Get("Cookie") == "a=1; b=2" }},
+		"only our cookie": {http.Header{"Cookie": {"daytona-x=1"}}, "", func(r *http.Request) bool { _, ok := r.Header["Cookie"]; return !ok }},
+		"query":           {nil, "a=%20b&DAYTONA_SANDBOX_AUTH_KEY=x&c=d", func(r *http.Request) bool { return r.URL.RawQuery == "a=%20b&c=d" }},
+		"a token of the caller's": {http.Header{"X-Daytona-Toolbox-Token": {"mine"}}, "",
+			func(r *http.Request) bool { return r.Header.Get("X-Daytona-Toolbox-Token") == "the real one" }},
+		"request id passes": {http.Header{"X-Request-Id": {"7"}}, "", func(r *http.Request) bool { return r.Header.Get("X-Request-Id") == "7" }},
+		"host passes":       {http.Header{"X-Forwarded-Host": {"h"}}, "", func(r *http.Request) bool { return r.Header.Get("X-Forwarded-Host") == "h" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := httptest.NewRequest(http.MethodGet, "/a%2Fb", nil)
+			req.URL.RawQuery = c.query
+			for k, v := range c.header {
+				req.Header[k] = v
+			}
+			runner.ForwardTo(sink.Listener.Addr().String(), "the real one", httptest.NewRecorder(), req)
+			r := <-got
+			if !c.want(r) {
+				t.Errorf("arrived: %s %v", r.URL, r.Header)
+			}
+			if r.URL.EscapedPath() != "/a%2Fb" {
+				t.Errorf("path: %s", r.URL.EscapedPath())
+			}
+		})
+	}
+}
+
+func TestServeToolboxWebSocket(t *testing.T) {
+	done := make(chan string, 1)
+	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			done <- err.Error()
+			return
+		}
+		_, data, err := c.Read(r.Context())
+		if err != nil {
+			done <- err.Error()
+			return
+		}
+		done <- string(data)
+		c.Close(websocket.StatusNormalClosure, "")
+	}))
+	defer sink.Close()
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		runner.ForwardTo(sink.Listener.Addr().String(), "token", w, r)
+	}))
+	defer front.Close()
+	c, _, err := websocket.Dial(t.Context(), front.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Write(t.Context(), websocket.MessageText, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-done; got != "hello" {
+		t.Errorf("arrived: %q", got)
+	}
+	if _, _, err := c.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusNormalClosure {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func TestServeToolboxErrors(t *testing.T) {
+	w := newWorld(t, nil)
+	s := spec()
+	w.create(s)
+	stopped := spec()
+	w.create(stopped)
+	if _, err := w.Stop(t.Context(), stopped.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	expect := func(id string, status int, message string) {
+		t.Helper()
+		rec := w.request(http.MethodGet, id, "/version?x=1", "")
+		var body struct {
+			StatusCode                   int
+			Message, Error, Code, Source string
+			Timestamp, Path, Method      string
+		}
+		if err := json.Unmarshal(rec.Body.Bytes(), &body); err != nil {
+			t.Fatal(err)
+		}
+		if rec.Code != status || body.StatusCode != status || body.Message != message || body.Error != http.StatusText(status) ||
+			body.Path != "/version" || body.Method != "GET" || body.Timestamp == "" || body.Code == "" ||
+			rec.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%d %s", rec.Code, rec.Body)
+		}
+	}
+	expect("nobody", 404, "Sandbox with ID nobody not found")
+	expect(stopped.ID, 400, "Sandbox is not running")
+	w.close()
+	expect(s.ID, 503, "the runner is shutting down")
+}
+
+func TestRequestDuringEnd(t *testing.T) {
+	w := newWorld(t, nil)
+	s := spec()
+	w.create(s)
+	answer := make(chan *httptest.ResponseRecorder, 1)
+	marker := w.roots.Path(s.ID) + "/began"
+	go func() {
+		answer <- w.request(http.MethodPost, s.ID, "/process/execute", `{"command":"touch `+marker+`; sleep 600"}`)
+	}()
+	eventually(t, "the command runs", func() bool { return exists(marker) })
+	if err := w.driver.End(s.ID, runnerapi.End{Cause: runnerapi.CauseOutOfMemory}); err != nil {
+		t.Fatal(err)
+	}
+	if rec := <-answer; rec.Code != 502 || !strings.Contains(rec.Body.String(), `"statusCode":502`) {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+}
+
+func TestDialPort(t *testing.T) {
+	w := newWorld(t, nil)
+	s := spec()
+	w.create(s)
+	if _, err := w.DialPort(t.Context(), s.ID, 0); err == nil {
+		t.Error("port 0 was dialled")
+	}
+	if _, err := w.DialPort(t.Context(), "nobody", 80); err == nil {
+		t.Error("a sandbox that does not exist was dialled")
+	}
+	c, err := w.DialPort(t.Context(), s.ID, 2280)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
