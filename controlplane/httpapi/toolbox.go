@@ -154,7 +154,10 @@ func (a *API) toolbox(w http.ResponseWriter, r *http.Request, orgID, id, rest, b
 		defer a.keepActive(sb.ID)()
 	}
 	out := r.Clone(r.Context())
-	out.URL.Path, out.URL.RawPath = plain, rest
+	out.URL.Path, out.URL.RawPath = plain, ""
+	if plain != rest {
+		out.URL.RawPath = rest
+	}
 	for _, h := range []string{"Authorization", headerPreviewToken, headerOrganization, headerSkipActivity, "Cookie"} {
 		out.Header.Del(h)
 	}
