@@ -116,7 +116,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	for {
 		wait := s.c.Every
-		settled, err := s.runOnce(ctx, s.c.Now())
+		settled, err := s.Sync(ctx, s.c.Now())
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -135,8 +135,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// runOnce compares once. settled says that no snapshot is on its way.
-func (s *Service) runOnce(ctx context.Context, now time.Time) (settled bool, err error) {
+// Sync compares once. settled says that no snapshot is on its way.
+func (s *Service) Sync(ctx context.Context, now time.Time) (settled bool, err error) {
 	held := map[string]runnerapi.Snapshot{}
 	var errs []error
 	for _, m := range s.c.Fleet.Members() {

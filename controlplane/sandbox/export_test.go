@@ -1,0 +1,14 @@
+package sandbox
+
+import (
+	"context"
+	"time"
+)
+
+// RunOnce is one comparison of everything, for tests without Run.
+func (m *Manager) RunOnce(ctx context.Context, now time.Time) (Resynced, error) {
+	return m.runOnce(ctx, now)
+}
+
+// Flush stores activity, for tests without Run.
+func (m *Manager) Flush(ctx context.Context) { m.flush(ctx) }
