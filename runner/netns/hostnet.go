@@ -22,7 +22,7 @@ func hasIPv6() bool {
 
 // enableForwarding sets what the host needs to forward packets; see the
 // package comment.
-func enableForwarding(v6 bool, log *slog.Logger) error {
+func enableForwarding(v6 bool, isSlot func(device string) bool, log *slog.Logger) error {
 	if err := setSysctl("/proc/sys/net/ipv4/ip_forward", "1", log); err != nil {
 		return err
 	}
@@ -34,8 +34,12 @@ func enableForwarding(v6 bool, log *slog.Logger) error {
 		return err
 	}
 	for _, path := range listening {
+		switch device := filepath.Base(filepath.Dir(path)); {
+		case device == "all", device == "default", device == "lo", isSlot(device):
+			continue
+		}
 		v, err := os.ReadFile(path)
-		if err != nil || strings.TrimSpace(string(v)) != "1" || filepath.Base(filepath.Dir(path)) == "lo" {
+		if err != nil || strings.TrimSpace(string(v)) != "1" {
 			continue
 		}
 		if err := setSysctl(path, "2", log); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -236,6 +236,46 @@ func TestUnreachablePortIsReported(t *testing.T) {
 	}
 }
 
+// TestConnectionLimit opens more connections than one sandbox may have.
+func TestConnectionLimit(t *testing.T) {
+	cfg := testConfig(t)
+	world(t)
+	p := open(t, cfg)
+	a, b := acquire(t, p, "a", Policy{}), acquire(t, p, "b", Policy{})
+	inside(t, a.NetNS, func() error {
+		pc, err := net.ListenPacket("udp4", ":0")
+		if err != nil {
+			return err
+		}
+		defer pc.Close()
+		for port := range maxConnections + 500 {
+			// Each port is a connection of its own. Errors are answers to
+			// earlier packets.
+			pc.WriteTo([]byte("x"), &net.UDPAddr{IP: net.ParseIP(public4b), Port: 10000 + port})
+		}
+		return nil
+	})
+	flows, err := wholly(func() ([]*netlink.ConntrackFlow, error) {
+		return netlink.ConntrackTableList(netlink.ConntrackTable, netlink.InetFamily(netlink.FAMILY_V4))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, f := range flows {
+		if f.Forward.SrcIP.Equal(net.IP(a.Addr.AsSlice())) {
+			n++
+		}
+	}
+	if n < maxConnections/2 || n > maxConnections {
+		t.Errorf("%d connections are tracked for one sandbox, want up to %d", n, maxConnections)
+	}
+	if _, err := dialFrom(a.NetNS, "tcp", public4+":8080", time.Second); err == nil {
+		t.Error("a sandbox over its limit opened another connection")
+	}
+	reaches(t, b, "tcp", public4+":8080", hostLink4)
+}
+
 // TestBulk moves enough bytes both ways for segmentation offload to matter.
 func TestBulk(t *testing.T) {
 	cfg := testConfig(t)

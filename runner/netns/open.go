@@ -49,7 +49,7 @@ func (p *Pool) start(ctx context.Context, up *upstreams) error {
 	if err := shareNamespaceDir(); err != nil {
 		return err
 	}
-	if err := enableForwarding(p.plan.v6, p.log); err != nil {
+	if err := enableForwarding(p.plan.v6, p.isSlot, p.log); err != nil {
 		return fmt.Errorf("enable forwarding: %w", err)
 	}
 	if err := p.adopt(); err != nil {
@@ -81,6 +81,11 @@ func (p *Pool) start(ctx context.Context, up *upstreams) error {
 	p.workWG.Go(func() { p.refill(background) })
 	p.workWG.Go(func() { p.sweep(background) })
 	return nil
+}
+
+func (p *Pool) isSlot(device string) bool {
+	_, ok := p.plan.index(device)
+	return ok
 }
 
 // adopt finds out what earlier processes left.
