@@ -367,7 +367,15 @@ def _toolbox_main():
         exec(compile(source, name, "exec"), module.__dict__)
     except Exception as err:
         trace = err.__traceback__.tb_next  # the first frame is this function's
-        sys.excepthook(type(err), err.with_traceback(trace), trace)
+        err = err.with_traceback(trace)
+        if sys.excepthook is sys.__excepthook__:
+            # The built-in hook does not look for the lines of a program that
+            # is in no file.
+            import traceback
+
+            traceback.print_exception(type(err), err, trace)
+        else:
+            sys.excepthook(type(err), err, trace)
         sys.exit(1)
 
 
