@@ -58,6 +58,9 @@ type Config struct {
 	// Resync is the time between two comparisons with the runner. Defaults
 	// to that of sandbox.Config.
 	Resync time.Duration
+	// SnapshotsEvery is the time between two looks at the runner's snapshots.
+	// Defaults to that of snapshot.Config.
+	SnapshotsEvery time.Duration
 	// FirstKey returns the value of the admin's API key when this start makes
 	// the admin; see auth.Service.Bootstrap. Defaults to a new value, which
 	// nobody learns.
@@ -96,7 +99,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	regions := fleet.NewRegions(c.Store, c.Region, c.Region)
 	cp.Auth = auth.New(auth.Config{Store: c.Store, Log: c.Log, Quota: c.Quota, Region: c.Region, Now: c.Now})
 	cp.snapshots = snapshot.New(snapshot.Config{
-		Store: c.Store, Fleet: runners, Log: c.Log, Default: c.DefaultSnapshot, Now: c.Now,
+		Store: c.Store, Fleet: runners, Log: c.Log, Default: c.DefaultSnapshot, Every: c.SnapshotsEvery, Now: c.Now,
 	})
 	cp.sandboxes = sandbox.NewManager(sandbox.Config{
 		Store: c.Store, Runners: runners, Snapshots: cp.snapshots, Regions: regions, Log: c.Log, Metrics: c.Metrics,

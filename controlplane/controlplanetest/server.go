@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,7 +33,12 @@ type Server struct {
 	Store  *storage.DB
 	Plane  *controlplane.ControlPlane
 	Log    *Log
+
+	ahead atomic.Int64 // nanoseconds by which the server's clock is ahead
 }
+
+// Advance puts the server's clock forward. It does not wake what waits by timer.
+func (s *Server) Advance(d time.Duration) { s.ahead.Add(int64(d)) }
 
 // New runs a control plane until the test ends. It returns when the default
 // snapshot is active.
@@ -57,7 +63,9 @@ func New(t testing.TB) *Server {
 	s.Plane, err = controlplane.Open(ctx, controlplane.Config{
 		Store: store, Runner: s.Runner, Log: logger, Metrics: prometheus.NewRegistry(), Version: "test",
 		PublicURL: public, ProxyDomain: "proxy.localhost:" + public.Port(), DefaultSnapshot: Snapshot,
-		FirstKey: func() (string, error) { return s.Key, nil },
+		SnapshotsEvery: 10 * time.Millisecond,
+		Now:            func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
+		FirstKey:       func() (string, error) { return s.Key, nil },
 	})
 	if err != nil {
 		t.Fatal(err)
