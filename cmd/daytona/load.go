@@ -47,9 +47,6 @@ func load(set *options.Set, s *settings, flags *pflag.FlagSet, env func(string) 
 	if err := set.Load(from); err != nil {
 		return err
 	}
-	if s.Data != early.Data || s.Config != early.Config {
-		return fmt.Errorf("%s: data and config say where the file is, so they cannot be set in it", from.FileName)
-	}
 	if s.Data, err = filepath.Abs(s.Data); err != nil {
 		return err
 	}

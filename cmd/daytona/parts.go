@@ -55,6 +55,12 @@ func runnerConfig(s *settings, log *slog.Logger) (local.Config, error) {
 		CgroupParent: s.CgroupParent, Disk: s.Disk, NetworkPrefix: s.NetworkPrefix, DNS: s.DNS,
 		RegistryMirrors: s.RegistryMirrors, BaseImage: s.BaseImage, Warm: s.Warm,
 	}
+	if s.NetworkRange != "" {
+		cfg.Outer4 = netip.MustParsePrefix(s.NetworkRange) // checked
+	}
+	if s.NetworkRange6 != "" {
+		cfg.Outer6 = netip.MustParsePrefix(s.NetworkRange6) // checked
+	}
 	for _, text := range s.AllowPrivate {
 		cfg.AllowPrivate = append(cfg.AllowPrivate, netip.MustParsePrefix(text)) // checked
 	}

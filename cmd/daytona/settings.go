@@ -46,6 +46,8 @@ type settings struct {
 	BaseImage       string
 	RegistryMirrors map[string]string
 	NetworkPrefix   string
+	NetworkRange    string
+	NetworkRange6   string
 	AllowPrivate    []string
 	DNS             []string
 }
@@ -71,9 +73,9 @@ func declare() (*settings, *options.Set) {
 	}
 	set := options.New("DAYTONA_")
 	set.Add(
-		options.Option{Group: "Server", Name: "data", Value: options.String(&s.Data),
+		options.Option{Group: "Server", Name: "data", NotInFile: true, Value: options.String(&s.Data),
 			Help: "directory for everything that is kept", Check: notEmpty(&s.Data)},
-		options.Option{Group: "Server", Name: "config", Value: options.String(&s.Config),
+		options.Option{Group: "Server", Name: "config", NotInFile: true, Value: options.String(&s.Config),
 			Help: "YAML file with options by these names (default <data>/config.yaml if it exists)"},
 		options.Option{Group: "Server", Name: "listen", Value: options.String(&s.Listen),
 			Help: "host:port to serve on; port 0 takes a free one", Check: func() error { return checkAddress(s.Listen) }},
@@ -140,6 +142,10 @@ func declare() (*settings, *options.Set) {
 
 		options.Option{Group: "Network", Name: "network-prefix", Value: options.String(&s.NetworkPrefix),
 			Help: "start of the names of network devices, namespaces and firewall tables: 1 to 6 letters a-z", Check: func() error { return checkPrefix(s.NetworkPrefix) }},
+		options.Option{Group: "Network", Name: "network-range", Value: options.String(&s.NetworkRange),
+			Help: "IPv4 range, as a CIDR, from which the host addresses sandboxes (default 10.211.0.0/16, or another by the prefix)", Check: func() error { return checkRange(s.NetworkRange, false) }},
+		options.Option{Group: "Network", Name: "network-range6", Value: options.String(&s.NetworkRange6),
+			Help: "the same for IPv6 (default one of fd64:6179::/32)", Check: func() error { return checkRange(s.NetworkRange6, true) }},
 		options.Option{Group: "Network", Name: "allow-private", Value: options.Strings(&s.AllowPrivate),
 			Help: "private ranges, as CIDRs, that sandboxes may reach (default none)", Check: func() error { return checkCIDRs(s.AllowPrivate) }},
 		options.Option{Group: "Network", Name: "dns", Value: options.Strings(&s.DNS),
@@ -245,6 +251,17 @@ var networkPrefix = regexp.MustCompile(`^[a-z]{1,6}$`)
 func checkPrefix(text string) error {
 	if !networkPrefix.MatchString(text) {
 		return fmt.Errorf("%q is not 1 to 6 letters a-z", text)
+	}
+	return nil
+}
+
+// checkRange accepts an empty text, which leaves the choice to the network.
+func checkRange(text string, v6 bool) error {
+	if text == "" {
+		return nil
+	}
+	if p, err := netip.ParsePrefix(text); err != nil || p.Addr().Is6() != v6 {
+		return fmt.Errorf("%q is not an %s range such as %s", text, map[bool]string{false: "IPv4", true: "IPv6"}[v6], map[bool]string{false: "10.99.0.0/16", true: "fd12:3456::/64"}[v6])
 	}
 	return nil
 }

@@ -106,6 +106,9 @@ func (s *Set) loadFile(data []byte, name string) []error {
 		case o == nil:
 			errs = append(errs, fmt.Errorf("%s: no such option%s", place, s.nearest(key.Value)))
 			continue
+		case o.NotInFile:
+			errs = append(errs, fmt.Errorf("%s: cannot be set in the file: it is needed to find it", place))
+			continue
 		case seen[key.Value]:
 			errs = append(errs, fmt.Errorf("%s: given twice", place))
 			continue

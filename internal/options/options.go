@@ -18,6 +18,8 @@ type Option struct {
 	Group string // heading in the help text
 	Help  string // ends without a full stop
 	Value Value  // holds the default
+	// NotInFile is for what must be known before the file is read.
+	NotInFile bool
 	// Check says what is wrong with the value in force, without naming the
 	// option; nil accepts everything.
 	Check func() error

@@ -9,12 +9,13 @@ import (
 )
 
 type settings struct {
-	Name string
-	Size int
-	On   bool
-	Wait time.Duration
-	Tags []string
-	Warm map[string]int
+	Name  string
+	Where string
+	Size  int
+	On    bool
+	Wait  time.Duration
+	Tags  []string
+	Warm  map[string]int
 }
 
 func declare() (*settings, *Set) {
@@ -26,6 +27,7 @@ func declare() (*settings, *Set) {
 		Option{Name: "on", Help: "a switch", Value: Bool(&s.On)},
 		Option{Name: "wait", Help: "a time", Value: Duration(&s.Wait), Check: Positive(&s.Wait)},
 		Option{Name: "tags", Help: "words", Value: Strings(&s.Tags)},
+		Option{Name: "where", Help: "the file", Value: String(&s.Where), NotInFile: true},
 		Option{Name: "warm", Help: "counts", Value: Map(&s.Warm, Count)},
 	)
 	return s, set
@@ -113,6 +115,7 @@ func TestEveryProblemIsNamed(t *testing.T) {
 			[]string{`--max-size: "x" is not a whole number`, `TEST_WAIT: "soon" is not a duration`, `config.yaml:1: on: "perhaps"`}},
 		{"unknown keys", nil, nil, "nmae: x\nmaxSize: 3\n",
 			[]string{"config.yaml:1: nmae: no such option", "did you mean max-size?"}},
+		{"not here", nil, nil, "where: here\n", []string{"config.yaml:1: where: cannot be set in the file"}},
 		{"twice", nil, nil, "name: x\nname: y\n", []string{"given twice"}},
 		{"list for one", nil, nil, "name: [x, y]\n", []string{"config.yaml:1: name: takes one value"}},
 		{"empty list for one", nil, nil, "name: []\n", []string{"config.yaml:1: name: takes one value"}},
