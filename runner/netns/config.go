@@ -14,8 +14,8 @@ type Config struct {
 	Prefix       string         // names devices, namespaces and nft tables: 1 to 6 letters a-z
 	Ready        int            // slots kept ready ahead
 	Max          int            // slots at most; 0 means 1000, or what Outer4 holds
-	Outer4       netip.Prefix   // addresses by which the host knows sandboxes; default 10.211.0.0/16
-	Outer6       netip.Prefix   // the same for IPv6; default fd64:6179:7400::/64
+	Outer4       netip.Prefix   // addresses by which the host knows sandboxes; default 10.211.0.0/16 for DefaultPrefix, another /16 of 10/8 for another
+	Outer6       netip.Prefix   // the same for IPv6; default a /64 of fd64:6179::/32
 	AllowPrivate []netip.Prefix // private ranges that the operator opens to sandboxes
 	Upstreams    []string       // DNS servers, "addr" or "addr:port"; default from /etc/resolv.conf
 	StateDir     string         // durable record of slots
@@ -24,6 +24,9 @@ type Config struct {
 
 // Policy is what one sandbox may reach.
 type Policy = runnerapi.NetworkPolicy
+
+// DefaultPrefix is the prefix of the only server on a host.
+const DefaultPrefix = "dtn"
 
 var prefixPattern = regexp.MustCompile(`^[a-z]{1,6}$`)
 
@@ -35,11 +38,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.StateDir == "" {
 		return c, fault.New(fault.Invalid, "network: a state directory is required")
 	}
+	outer4, outer6 := outerFor(c.Prefix)
 	if !c.Outer4.IsValid() {
-		c.Outer4 = netip.MustParsePrefix("10.211.0.0/16")
+		c.Outer4 = outer4
 	}
 	if !c.Outer6.IsValid() {
-		c.Outer6 = netip.MustParsePrefix("fd64:6179:7400::/64")
+		c.Outer6 = outer6
 	}
 	if !c.Outer4.Addr().Is4() || c.Outer4.Bits() > 29 || c.Outer4.Bits() < 8 {
 		return c, fault.New(fault.Invalid, "network: outer IPv4 range %s: must be an IPv4 prefix between /8 and /29", c.Outer4)

@@ -27,8 +27,13 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "the network state directory cannot be opened")
 	}
+	lock, err := claim(cfg.Prefix)
+	if err != nil {
+		return nil, errors.Join(err, recs.close())
+	}
 	p := &Pool{
-		cfg: cfg, log: cfg.Log, records: recs, mtu: uplinkMTU(),
+		claim: lock,
+		cfg:   cfg, log: cfg.Log, records: recs, mtu: uplinkMTU(),
 		plan: plan{prefix: cfg.Prefix, outer4: cfg.Outer4, outer6: cfg.Outer6, v6: hasIPv6()},
 		held: make(map[string]lease), used: make(map[int]bool), working: make(map[int]bool), changed: make(chan struct{}),
 	}
@@ -40,12 +45,15 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 		if p.fw != nil {
 			_ = p.fw.close()
 		}
-		return nil, errors.Join(fmt.Errorf("network pool %s: %w", cfg.Prefix, err), recs.close())
+		return nil, errors.Join(fmt.Errorf("network pool %s: %w", cfg.Prefix, err), recs.close(), lock.Close())
 	}
 	return p, nil
 }
 
 func (p *Pool) start(ctx context.Context, up *upstreams) error {
+	if err := p.checkRanges(); err != nil {
+		return err
+	}
 	if err := shareNamespaceDir(); err != nil {
 		return err
 	}
@@ -128,7 +136,9 @@ func (p *Pool) adopt() error {
 				pol = Policy{BlockAll: true} // unreadable: the safe side
 			}
 			p.held[rec.ID] = lease{index: i, policy: pol}
-		case !recorded && whole && mark == p.mark && i <= p.cfg.Max:
+		case !recorded && whole && mark == p.mark && i <= p.cfg.Max && len(p.ready) < p.cfg.Ready:
+			// More than Ready there can be: killed between a slot's taking
+			// and the record of it, with its replacement made already.
 			p.ready = append(p.ready, i)
 		default:
 			p.doomed = append(p.doomed, doomed{index: i, policy: rec.Policy})

@@ -2,10 +2,12 @@ package netns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"sync"
 
@@ -30,6 +32,7 @@ type Pool struct {
 	mark    string
 	log     *slog.Logger
 	records *records
+	claim   *os.File // holds the prefix on this host
 	fw      *firewall
 	dns     *forwarder
 	ids     keyedMutex // calls for one id, one after the other
@@ -220,7 +223,7 @@ func (p *Pool) Close() error {
 	p.workWG.Wait()
 	p.dns.close()
 	_ = p.fw.close()
-	return p.records.close()
+	return errors.Join(p.records.close(), p.claim.Close())
 }
 
 func (p *Pool) lease(id string) (lease, bool) {
