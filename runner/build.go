@@ -45,16 +45,6 @@ func (b *building) snapshot() (runnerapi.Snapshot, bool) {
 	return b.snap, b.snap.Name != ""
 }
 
-func (b *building) name() string {
-	snap, _ := b.snapshot()
-	return snap.Name
-}
-
-func (b *building) progress() string {
-	snap, _ := b.snapshot()
-	return or(snap.Progress, "it was just begun")
-}
-
 // defaultSnapshotLoop makes the default snapshot, and tries again after a
 // failure, at growing intervals.
 func (r *Runner) defaultSnapshotLoop(ctx context.Context) {
@@ -156,9 +146,6 @@ func (r *Runner) makeDefault(ctx context.Context, cfg *SnapshotConfig, progress 
 	return r.commitBuild(ctx, spec.ID, cfg.Definition)
 }
 
-// buildDir holds the scripts inside.
-const buildDir = "/tmp/.build"
-
 // runDefinition runs the steps one after the other.
 func (r *Runner) runDefinition(ctx context.Context, id string, cfg *SnapshotConfig, progress func(string)) error {
 	sb, err := r.entry(id, false)
@@ -180,6 +167,7 @@ func (r *Runner) runDefinition(ctx context.Context, id string, cfg *SnapshotConf
 		case <-ctx.Done():
 		}
 	}()
+	buildDir := "/tmp/.build-" + id // holds the scripts inside
 	env := map[string]string{"HOME": "/root", "LANG": "C.UTF-8"}
 	maps.Copy(env, cfg.Env)
 	if ca, err := os.ReadFile(cfg.CA); cfg.CA != "" && err == nil {

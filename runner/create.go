@@ -119,8 +119,11 @@ func (r *Runner) needsUserNS(driver string) bool {
 func (r *Runner) image(ctx context.Context, name string) (rootfs.Image, error) {
 	img, err := r.cfg.Roots.Image(ctx, name)
 	if fault.Is(err, fault.NotFound) {
-		if name == r.build.name() {
-			return img, fault.New(fault.Unavailable, "snapshot %s is still being made: %s", name, r.build.progress())
+		if snap, ok := r.build.snapshot(); ok && snap.Name == name {
+			if snap.State == runnerapi.SnapshotFailed {
+				return img, fault.New(fault.Unavailable, "snapshot %s could not be made yet: %s", name, snap.Reason)
+			}
+			return img, fault.New(fault.Unavailable, "snapshot %s is still being made: %s", name, snap.Progress)
 		}
 		return img, fault.New(fault.NotFound, "snapshot %s not found", name)
 	}

@@ -43,6 +43,17 @@ func (r *Runner) reserve(sb *sandbox, want runnerapi.Spec, now time.Time) bool {
 	return true
 }
 
+// Waiting lists the ids of the sandboxes that are booted and unclaimed.
+func (r *Runner) Waiting() []string {
+	var waiting []string
+	for _, sb := range r.all() {
+		if rec := sb.record(); rec.Warm != nil && rec.Phase == phaseRunning {
+			waiting = append(waiting, sb.id)
+		}
+	}
+	return waiting
+}
+
 // current says whether a waiting sandbox was made with today's toolbox.
 // Outdated snapshots are found by the refill worker.
 func (r *Runner) current(rec record) bool { return rec.Toolbox == r.toolbox.hash }

@@ -20,4 +20,5 @@ EOF
 # Services that packages bring must not start while they are installed.
 printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
 chmod 0755 /usr/sbin/policy-rc.d
-apt-get update -q
+# A mirror that cannot be reached is an error here, not a warning.
+apt-get update -q -o APT::Update::Error-Mode=any

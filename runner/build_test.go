@@ -1,0 +1,121 @@
+package runner_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"daytona/api/runnerapi"
+	"daytona/images"
+	"daytona/internal/fault"
+	"daytona/runner"
+)
+
+// definition makes two steps that write to a file outside of the root.
+func definition(file string) *runner.SnapshotConfig {
+	return &runner.SnapshotConfig{
+		Definition: images.Definition{
+			Name: "made", Hash: "h1",
+			Steps: []images.Step{
+				{Name: "first", Script: "#!/bin/sh\nset -eu\necho one $MIRROR >> " + file + "\n"},
+				{Name: "second", Script: "#!/bin/sh\nset -eu\nread line || true\ntest -s $SSL_CERT_FILE\necho two >> " + file + "\n"},
+			},
+			Config: images.Config{User: "daytona", WorkDir: "/home/daytona", Entrypoint: []string{"sleep", "infinity"}, Env: []string{"MADE=yes"}},
+		},
+		Base:     snapshot,
+		MakeBase: func(context.Context, string, func(string)) error { return errors.New("there is one") },
+		CA:       "/proc/self/cmdline", // any file that is not empty
+		Env:      map[string]string{"MIRROR": "mirror"},
+	}
+}
+
+func TestDefaultSnapshotIsMadeOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "out")
+	cfg := definition(file)
+	w := newWorld(t, func(c *runner.Config) { c.Snapshot = cfg })
+	for range 2 {
+		if err := w.EnsureDefault(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text, _ := os.ReadFile(file); string(text) != "one mirror\ntwo\n" {
+		t.Errorf("the steps wrote %q", text)
+	}
+	w.nothingLeft()
+	snaps, err := w.Snapshots(t.Context())
+	if err != nil || len(snaps) != 2 || snaps[1].Name != "made" || snaps[1].State != runnerapi.SnapshotReady || !slices.Equal(snaps[1].Entrypoint, []string{"sleep", "infinity"}) {
+		t.Errorf("snapshots: %+v %v (the base must not be among them)", snaps, err)
+	}
+	s := spec(func(s *runnerapi.Spec) { s.Snapshot = "made" })
+	w.create(s)
+	if _, out := w.run(s.ID, "echo $MADE"); out != "yes" {
+		t.Errorf("environment of the image: %q", out)
+	}
+	// Another definition under the same name is made anew.
+	cfg.Definition.Hash = "h2"
+	if err := w.EnsureDefault(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := os.ReadFile(file); strings.Count(string(text), "two") != 2 {
+		t.Errorf("after the definition changed: %q", text)
+	}
+}
+
+func TestDefaultSnapshotThatFails(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "out")
+	cfg := definition(file)
+	cfg.Definition.Steps[1].Script = "#!/bin/sh\necho something is wrong\nexit 7\n"
+	w := newWorld(t, func(c *runner.Config) { c.Snapshot = cfg })
+	if err := w.EnsureDefault(t.Context()); !fault.Is(err, fault.Unprocessable) {
+		t.Fatalf("got %v", err)
+	}
+	w.nothingLeft()
+	snaps, _ := w.Snapshots(t.Context())
+	i := slices.IndexFunc(snaps, func(s runnerapi.Snapshot) bool { return s.Name == "made" })
+	if i < 0 || snaps[i].State != runnerapi.SnapshotFailed || !strings.Contains(snaps[i].Reason, "exit code 7") || !strings.Contains(snaps[i].Reason, "something is wrong") {
+		t.Errorf("snapshots: %+v", snaps)
+	}
+	if _, err := w.Create(t.Context(), spec(func(s *runnerapi.Spec) { s.Snapshot = "made" })); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("create from it: %v", err)
+	}
+}
+
+func TestSnapshotWhileItIsMade(t *testing.T) {
+	cfg := definition(filepath.Join(t.TempDir(), "out"))
+	w := newWorld(t, func(c *runner.Config) { c.Snapshot = cfg })
+	entered, release := w.driver.Block("Start")
+	defer release()
+	done := make(chan error, 1)
+	go func() { done <- w.EnsureDefault(t.Context()) }()
+	<-entered
+	snaps, _ := w.Snapshots(t.Context())
+	i := slices.IndexFunc(snaps, func(s runnerapi.Snapshot) bool { return s.Name == "made" })
+	if i < 0 || snaps[i].State != runnerapi.SnapshotBuilding || snaps[i].Progress == "" {
+		t.Errorf("snapshots: %+v", snaps)
+	}
+	if list, _ := w.List(t.Context()); len(list) != 0 {
+		t.Errorf("the build's sandbox is listed: %+v", list)
+	}
+	release()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBuildThatWasInterrupted(t *testing.T) {
+	cfg := definition(filepath.Join(t.TempDir(), "out"))
+	w := newWorld(t, func(c *runner.Config) { c.Snapshot = cfg })
+	entered, release := w.driver.Block("Start")
+	go w.EnsureDefault(t.Context())
+	<-entered
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // do not wait for what is under way, as when the process is killed
+	w.Close(ctx)
+	again := reopen(t, w.dir, nil)
+	again.nothingLeft()
+	release()
+}
