@@ -111,7 +111,12 @@ func TestOrphansAreFreed(t *testing.T) {
 		t.Fatal(err)
 	}
 	blob := filepath.Join(dir, "content/blobs/sha256", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
-	layer := filepath.Join(dir, "snapshots/snapshots/999")
+	// The number that the next layer gets; what Open seeds, the image's layer
+	// and its pin had those before.
+	layer := filepath.Join(dir, "snapshots/snapshots/4")
+	if _, err := os.Stat(filepath.Join(dir, "snapshots/snapshots/3/fs")); err != nil {
+		t.Fatal(err)
+	}
 	write(t, blob, "x")
 	for _, d := range []string{layer + "/fs", filepath.Join(dir, "snapshots/snapshots/new-123"), filepath.Join(dir, "content/ingest/half"), filepath.Join(dir, "tmp/left")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
@@ -119,11 +124,12 @@ func TestOrphansAreFreed(t *testing.T) {
 		}
 	}
 	s = testStore(t, Config{Dir: dir})
-	for _, p := range []string{blob, layer, filepath.Join(dir, "snapshots/snapshots/new-123"), filepath.Join(dir, "content/ingest/half"), filepath.Join(dir, "tmp/left")} {
+	for _, p := range []string{blob, layer + "/fs", filepath.Join(dir, "snapshots/snapshots/new-123"), filepath.Join(dir, "content/ingest/half"), filepath.Join(dir, "tmp/left")} {
 		if _, err := os.Lstat(p); !os.IsNotExist(err) {
 			t.Errorf("%s: %v", p, err)
 		}
 	}
+	importSmall(t, s, "next")
 	if im, err := s.Image(t.Context(), "small"); err != nil || im.SizeBytes == 0 {
 		t.Error(im, err)
 	}

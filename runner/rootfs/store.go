@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
+	"github.com/containerd/errdefs"
 	"go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
@@ -207,6 +208,17 @@ func (s *Store) openImages(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("image layers: %w", err)
 	}
+	// A kill between making a layer's directory and recording it leaves a
+	// directory whose number the next layer gets, and cannot take.
+	if cl, ok := sn.(snapshots.Cleaner); ok {
+		err := cl.Cleanup(s.scope(ctx))
+		if errdefs.IsNotFound(err) { // not one was ever recorded
+			err = emptyOut(s.path("snapshots", "snapshots"))
+		}
+		if err != nil {
+			return fmt.Errorf("image layers: %w", err)
+		}
+	}
 	s.db = metadata.NewDB(s.bolt, cs, map[string]snapshots.Snapshotter{snapshotterName: sn})
 	if err := s.db.Init(s.scope(ctx)); err != nil {
 		return fmt.Errorf("image metadata: %w", err)
@@ -256,17 +268,23 @@ func (s *Store) scope(ctx context.Context) context.Context {
 // never outlives one.
 func (s *Store) clearScratch() {
 	for _, d := range []string{"staging", "trash", "tmp"} {
-		entries, err := os.ReadDir(s.path(d))
-		if err != nil {
-			s.log.Warn("scratch directory cannot be read", "dir", d, "err", err)
-			continue
-		}
-		for _, e := range entries {
-			if err := removeTree(s.path(d, e.Name())); err != nil {
-				s.log.Warn("scratch cannot be removed", "path", s.path(d, e.Name()), "err", err)
-			}
+		if err := emptyOut(s.path(d)); err != nil {
+			s.log.Warn("scratch cannot be removed", "dir", d, "err", err)
 		}
 	}
+}
+
+// emptyOut removes everything in a directory.
+func emptyOut(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, removeTree(filepath.Join(dir, e.Name())))
+	}
+	return errors.Join(errs...)
 }
 
 // room refuses with Unavailable when the backing file system has less than the
