@@ -11,7 +11,9 @@ import (
 
 // Reconcile removes every root that is not in keep, and every mount, loop device
 // and leftover of this store that belongs to none of those kept. It takes what
-// the disk and the kernel say for the truth, not what this process remembers.
+// the disk and the kernel say for the truth, not what this process remembers. It
+// is for the start, before anything else is asked of the store: a root being
+// created meanwhile would be one not in keep.
 func (s *Store) Reconcile(ctx context.Context, keep []string) error {
 	kept := map[string]bool{}
 	for _, id := range keep {
