@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,7 +42,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	if err := shared.start(); err != nil {
-		return 1, err
+		return 1, errors.Join(err, shared.abandon())
 	}
 	defer func() {
 		if e := shared.close(); e != nil && err == nil {

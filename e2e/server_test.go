@@ -50,7 +50,8 @@ func newServer() (*server, error) {
 	if s.dir == "" {
 		s.dir = filepath.Join(cache, "data")
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	// Sandboxes in a user namespace pass through it to their root.
+	if err := os.MkdirAll(s.dir, 0o711); err != nil {
 		return nil, err
 	}
 	port, err := freePort()
@@ -96,17 +97,20 @@ func (s *server) startAs(m mode) error {
 }
 
 func (s *server) ready() error {
-	began, said := time.Now(), time.Now()
+	began, said, well := time.Now(), time.Now(), time.Now()
 	for {
 		if key, err := os.ReadFile(filepath.Join(s.dir, "admin.key")); err == nil {
 			s.api.key = strings.TrimSpace(string(key))
 		}
 		var snap struct{ State, ErrorReason string }
 		err := s.api.do(context.Background(), http.MethodGet, "/snapshots/"+snapshot, nil, &snap)
+		if snap.State != "error" {
+			well = time.Now()
+		}
 		switch {
 		case err == nil && snap.State == "active":
 			return nil
-		case err == nil && snap.State == "error":
+		case err == nil && snap.State == "error" && time.Since(well) > time.Minute: // the server tries again, but not for ever
 			return fmt.Errorf("the snapshot failed: %s\n%s", snap.ErrorReason, s.logTail())
 		case time.Since(began) > 15*time.Minute:
 			return fmt.Errorf("the server was not ready within 15 minutes: %v, snapshot %q\n%s", err, snap.State, s.logTail())
@@ -117,7 +121,7 @@ func (s *server) ready() error {
 		select {
 		case <-s.exited:
 			return fmt.Errorf("the server ended:\n%s", s.logTail())
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(min(50*time.Millisecond+time.Since(began)/10, time.Second)):
 		}
 	}
 }
@@ -156,6 +160,15 @@ func (s *server) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return errors.Join(s.api.deleteAll(ctx), s.stop(), s.down(), os.Remove(s.pidFile()))
+}
+
+// abandon ends a server that never became ready.
+func (s *server) abandon() error {
+	if s.cmd == nil {
+		return nil
+	}
+	s.kill()
+	return errors.Join(s.down(), os.Remove(s.pidFile()))
 }
 
 // down removes what servers of this data directory left on the host.

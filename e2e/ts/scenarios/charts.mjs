@@ -28,7 +28,7 @@ plt.title("Pie")
 plt.show()
 
 plt.figure()
-plt.boxplot([[1, 2, 3, 4, 5, 40]])
+plt.boxplot([[1, 2, 3, 4, 5, 40], [2, 4, 6, 8, 10]], patch_artist=True)
 plt.title("Box")
 plt.show()
 
