@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"daytona/api/runnerapi"
+	"daytona/runner/netns"
 )
 
 // downTimeout bounds each part of going down beyond the server's own timeout.
@@ -26,7 +27,8 @@ func downCommand() *cobra.Command {
 		Short: "Stop the server and every sandbox of a data directory; the data stays",
 		Long: `Stop the server that uses the data directory, and then every sandbox. Their
 files stay, and so does everything else in the directory; after the next start
-of the server they can be started again.`,
+of the server they can be started again. Networks and firewall rules are removed
+from the host.`,
 	}, func(cmd *cobra.Command, s *settings) error {
 		return down(cmd.Context(), s, cmd.OutOrStdout())
 	})
@@ -48,9 +50,13 @@ func down(ctx context.Context, s *settings, out io.Writer) error {
 		return err
 	}
 	stopped, err := stopSandboxes(ctx, local)
+	err = errors.Join(err, deleteWaiting(ctx, local))
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
 	defer cancel()
 	if err = errors.Join(err, local.Close(closing)); err != nil {
+		return err
+	}
+	if err := leaveHost(ctx, s); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(out, "sandboxes stopped: %d; the data stays in %s\n", stopped, s.Data)
@@ -108,4 +114,30 @@ func stopSandboxes(ctx context.Context, r runnerapi.Runner) (int, error) {
 		stopped++
 	}
 	return stopped, errors.Join(errs...)
+}
+
+// deleteWaiting removes the sandboxes of the warm pool, which nobody owns.
+func deleteWaiting(ctx context.Context, r backend) error {
+	var errs []error
+	for _, id := range r.Waiting() {
+		errs = append(errs, r.Delete(ctx, id))
+	}
+	return errors.Join(errs...)
+}
+
+// leaveHost removes what was made on the host beside the data: networks,
+// firewall rules, the control group. Nothing runs in them any more.
+func leaveHost(ctx context.Context, s *settings) error {
+	if s.Isolation == isolationFake {
+		return nil
+	}
+	err := netns.Destroy(ctx, s.NetworkPrefix)
+	for _, pattern := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+		groups, globErr := filepath.Glob(filepath.Join(pattern, filepath.Clean("/"+s.CgroupParent)))
+		err = errors.Join(err, globErr)
+		for _, group := range groups {
+			_ = os.Remove(group) // one in which there still is something stays
+		}
+	}
+	return err
 }

@@ -47,6 +47,8 @@ type backend interface {
 	runnerapi.Runner
 	Run(ctx context.Context) error
 	Close(ctx context.Context) error
+	// Waiting lists the sandboxes of the warm pool.
+	Waiting() []string
 }
 
 // serve is the life of a server: what it needs is opened in order, and closed in
