@@ -332,7 +332,7 @@ func snapshotHost(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for _, a := range addrs {
-		if strings.HasPrefix(a.IP.String(), "10.212.") || strings.HasPrefix(a.IP.String(), "fd64:6179:7401") {
+		if strings.HasPrefix(a.IP.String(), "10.212.") || strings.HasPrefix(a.IP.String(), "fd64:6179:7401::") {
 			fmt.Fprintln(&b, "address", a.IPNet)
 		}
 	}
