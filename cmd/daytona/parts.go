@@ -64,12 +64,6 @@ func runnerConfig(s *settings, log *slog.Logger) (local.Config, error) {
 	for _, text := range s.AllowPrivate {
 		cfg.AllowPrivate = append(cfg.AllowPrivate, netip.MustParsePrefix(text)) // checked
 	}
-	if s.NetworkRange != "" {
-		cfg.Outer4 = netip.MustParsePrefix(s.NetworkRange)
-	}
-	if s.NetworkRange6 != "" {
-		cfg.Outer6 = netip.MustParsePrefix(s.NetworkRange6)
-	}
 	if s.Isolation == isolationFake {
 		log.Warn("isolation fake guards nothing: code in sandboxes runs as this user on this machine. Use it only to test programs that call the API")
 	} else if os.Geteuid() != 0 {

@@ -48,8 +48,6 @@ type settings struct {
 	NetworkPrefix   string
 	NetworkRange    string
 	NetworkRange6   string
-	NetworkRange    string
-	NetworkRange6   string
 	AllowPrivate    []string
 	DNS             []string
 }
@@ -148,10 +146,6 @@ func declare() (*settings, *options.Set) {
 			Help: "IPv4 range, as a CIDR, from which the host addresses sandboxes (default 10.211.0.0/16, or another by the prefix)", Check: func() error { return checkRange(s.NetworkRange, false) }},
 		options.Option{Group: "Network", Name: "network-range6", Value: options.String(&s.NetworkRange6),
 			Help: "the same for IPv6 (default one of fd64:6179::/32)", Check: func() error { return checkRange(s.NetworkRange6, true) }},
-		options.Option{Group: "Network", Name: "network-range", Value: options.String(&s.NetworkRange),
-			Help: "IPv4 range of the addresses by which this host knows sandboxes, /8 to /29 (default 10.211.0.0/16)", Check: func() error { return checkCIDRs(optional(s.NetworkRange)) }},
-		options.Option{Group: "Network", Name: "network-range6", Value: options.String(&s.NetworkRange6),
-			Help: "the same for IPv6, /16 to /96 (default fd64:6179:7400::/64)", Check: func() error { return checkCIDRs(optional(s.NetworkRange6)) }},
 		options.Option{Group: "Network", Name: "allow-private", Value: options.Strings(&s.AllowPrivate),
 			Help: "private ranges, as CIDRs, that sandboxes may reach (default none)", Check: func() error { return checkCIDRs(s.AllowPrivate) }},
 		options.Option{Group: "Network", Name: "dns", Value: options.Strings(&s.DNS),
@@ -277,14 +271,6 @@ func checkMirror(text string) error {
 		return fmt.Errorf("%q is not an http or https URL", text)
 	}
 	return nil
-}
-
-// optional is a list without what is empty.
-func optional(text string) []string {
-	if text == "" {
-		return nil
-	}
-	return []string{text}
 }
 
 func checkCIDRs(texts []string) error {
