@@ -53,6 +53,10 @@ func (s *Service) Execute(w http.ResponseWriter, r *http.Request) error {
 		j.path = s.shells.find(j.env)
 		j.args = []string{j.path}
 		j.input = []byte(req.Command + "\n")
+		if plain, ok := direct(j, j.path, req.Command); ok {
+			plain.shell, plain.command = j.path, strings.Join(plain.args, " ")
+			j.direct = &plain
+		}
 	}
 	var o outcome
 	if err != nil {

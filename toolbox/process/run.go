@@ -21,6 +21,11 @@ type job struct {
 	input   []byte        // what it finds on its standard input; then it is at the end of file
 	timeout time.Duration // 0 means no limit
 	limit   int           // bytes of output to keep
+	// direct is the job's other form, without a shell, to be tried first;
+	// nil when there is none. shell and command are what this one then stands
+	// for, in the words of a report.
+	direct         *job
+	shell, command string
 }
 
 // outcome is how a job ended.
@@ -40,6 +45,13 @@ const killWait = 2 * time.Second
 // started are killed. An error means that the job could not be tried; one that
 // could not be started is an outcome.
 func run(ctx context.Context, table *reaper.Table, j job) (outcome, error) {
+	if j.direct != nil {
+		o, err := run(ctx, table, *j.direct)
+		if err != nil || o.exitCode != -1 || o.timedOut {
+			return o, err
+		}
+		j.direct = nil // not a program that the kernel can run: the shell's turn
+	}
 	stdin, err := inputFile(j.input)
 	if err != nil {
 		return outcome{}, err
@@ -68,7 +80,11 @@ func run(ctx context.Context, table *reaper.Table, j job) (outcome, error) {
 	timedOut := false
 	select {
 	case <-child.Done():
-		return outcome{exitCode: child.ExitCode(), output: out.finish()}, nil
+		o := outcome{exitCode: child.ExitCode(), output: out.finish()}
+		if j.command != "" {
+			o.output = append(o.output, epitaph(j.shell, child.PID(), child.Status(), j.command)...)
+		}
+		return o, nil
 	case <-late:
 		timedOut = true
 	case <-ctx.Done():

@@ -127,6 +127,9 @@ func (c *Child) ExitCode() int {
 	return c.status.ExitStatus()
 }
 
+// Status is how the process ended, once Done is closed.
+func (c *Child) Status() syscall.WaitStatus { return c.status }
+
 // Signal sends a signal to the process group. It does nothing once the process
 // has ended.
 func (c *Child) Signal(sig syscall.Signal) {
