@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +111,12 @@ func agrees(t *testing.T, r interface {
 	slices.Sort(known)
 	if got := sandboxesIn(live); !slices.Equal(got, running) {
 		t.Errorf("on the host there live %v, should be %v:\n%s", got, running, strings.Join(live, "\n"))
+	}
+	// Networks do not bear the sandbox's name, but there is one for each that
+	// runs and a few that are ready.
+	devices, _ := filepath.Glob("/sys/class/net/" + prefix + "[0-9]*")
+	if spare := len(devices) - len(running); spare < 0 || spare > readyNetworks {
+		t.Errorf("%d network devices for %d sandboxes: %v", len(devices), len(running), devices)
 	}
 	for _, id := range sandboxesIn(all) {
 		if !slices.Contains(known, id) {

@@ -34,6 +34,8 @@ const (
 	cgroup   = "/daytona-rtest"
 	tiny     = "tiny"
 	patience = 2 * time.Minute
+
+	readyNetworks = 2
 )
 
 var toolbox string
@@ -76,8 +78,8 @@ func config(dir, toolbox string, warm int, isolations ...string) local.Config {
 		DataDir: dir, ID: "rtest", Isolations: isolations,
 		Runsc: engine("runsc"), Runc: engine("runc"), Toolbox: toolbox,
 		CgroupParent: cgroup, Disk: "loop", NetworkPrefix: prefix,
-		Outer4: netip.MustParsePrefix("10.213.0.0/24"), Outer6: netip.MustParsePrefix("fd64:6179:7402::/64"),
-		ReadyNetworks: 2, NoDefaultSnapshot: true, MemoryReserveMiB: 1,
+		Outer4: netip.MustParsePrefix("10.217.0.0/24"), Outer6: netip.MustParsePrefix("fd64:6179:7402::/64"),
+		ReadyNetworks: readyNetworks, NoDefaultSnapshot: true, MemoryReserveMiB: 1,
 		Default: runner.Size{CPU: 1, MemoryMiB: 256, DiskMiB: 64},
 		Warm:    map[string]int{tiny: warm},
 		Log:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
@@ -219,6 +221,47 @@ func TestLifecycle(t *testing.T) {
 			}
 			if after := look(t, dir); !slices.Equal(before, after) {
 				t.Errorf("left behind:\n%s", strings.Join(after, "\n"))
+			}
+		})
+	}
+}
+
+// TestClaim takes sandboxes from a real pool, and checks that none is shared.
+func TestClaim(t *testing.T) {
+	for _, isolation := range []string{local.Runc, local.GVisor} {
+		t.Run(isolation, func(t *testing.T) {
+			dir := dataDir(t)
+			importTiny(t, dir)
+			r := open(t, config(dir, toolbox, 3, isolation))
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			background, stop := context.WithCancel(ctx)
+			done := make(chan struct{})
+			go func() { defer close(done); r.Run(background) }()
+			for len(r.Waiting()) < 3 && ctx.Err() == nil {
+				time.Sleep(10 * time.Millisecond)
+			}
+			stop()
+			<-done
+			for i := range 3 {
+				spec := runnerapi.Spec{OrgID: "org", Snapshot: tiny, Network: runnerapi.NetworkPolicy{BlockAll: i == 1}}
+				id, ok := r.Reserve(ctx, spec)
+				if !ok {
+					t.Fatal("nothing is offered")
+				}
+				spec.ID = id
+				start := time.Now()
+				sb, err := r.Create(ctx, spec)
+				if err != nil || !sb.Warm {
+					t.Fatalf("claim: %+v %v", sb, err)
+				}
+				t.Logf("claimed in %s", time.Since(start))
+				if res := request(r, http.MethodGet, id, "/version", ""); res.Code != http.StatusOK {
+					t.Errorf("version: %d %s", res.Code, res.Body)
+				}
+			}
+			if err := r.Close(ctx); err != nil {
+				t.Fatal(err)
 			}
 		})
 	}

@@ -32,7 +32,7 @@ func TestDefaultSnapshot(t *testing.T) {
 	cfg.NoDefaultSnapshot = false
 	if dir := os.Getenv("DAYTONA_TEST_SNAPSHOT_DATA"); dir != "" { // may run beside the other tests
 		cfg.CgroupParent, cfg.NetworkPrefix = cgroup+"-snap", prefix+"s"
-		cfg.Outer4, cfg.Outer6 = netip.MustParsePrefix("10.214.0.0/24"), netip.MustParsePrefix("fd64:6179:7403::/64")
+		cfg.Outer4, cfg.Outer6 = netip.MustParsePrefix("10.218.0.0/24"), netip.MustParsePrefix("fd64:6179:7403::/64")
 	}
 	cfg.Default.MemoryMiB, cfg.Default.DiskMiB = 1024, 3072
 	r := open(t, cfg)
