@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,6 +41,9 @@ type Config struct {
 type Service struct {
 	c    Config
 	wake chan struct{}
+
+	mu   sync.Mutex
+	used map[string]time.Time // last uses stored, by id
 }
 
 // New returns a Service.
@@ -49,7 +53,7 @@ func New(c Config) *Service {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Service{c: c, wake: make(chan struct{}, 1)}
+	return &Service{c: c, wake: make(chan struct{}, 1), used: map[string]time.Time{}}
 }
 
 // Default is the name of the default snapshot.
@@ -74,10 +78,24 @@ func (s *Service) Resolve(ctx context.Context, orgID, idOrName string) (Snapshot
 	return sn, sn.Usable()
 }
 
-// Used records that a sandbox was made of a snapshot. It is a hint: failures
-// are logged.
+// usedEvery is how far apart two stored uses of a snapshot are: a create must not
+// pay for one more write each time.
+const usedEvery = time.Minute
+
+// Used records that a sandbox was made of a snapshot. It is a hint, up to a
+// minute old; failures are logged.
 func (s *Service) Used(ctx context.Context, id string) {
-	if err := s.c.Store.TouchSnapshot(ctx, id, s.c.Now()); err != nil {
+	now := s.c.Now()
+	s.mu.Lock()
+	recent := now.Sub(s.used[id]) < usedEvery
+	if !recent {
+		s.used[id] = now
+	}
+	s.mu.Unlock()
+	if recent {
+		return
+	}
+	if err := s.c.Store.TouchSnapshot(ctx, id, now); err != nil {
 		s.c.Log.Warn("last use of snapshot not stored", "snapshot_id", id, "error", err)
 	}
 }
