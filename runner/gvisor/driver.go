@@ -96,7 +96,7 @@ func (e *engine) Spec(b runner.Bundle) (*specs.Spec, error) {
 		// gVisor puts a file system in memory over an empty /tmp, unless the
 		// spec has a mount there; one of a type that it does not know is left
 		// out. So /tmp is on the sandbox's disk, like everything else.
-		specs.Mount{Destination: "/tmp", Type: "none", Source: "none"})
+		specs.Mount{Destination: "/tmp", Type: "rootfs", Source: "rootfs"})
 	s.Mounts = append(s.Mounts, oci.BindMounts(b)...)
 	if b.UserNS != 0 {
 		if !b.IDMapped {

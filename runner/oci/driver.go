@@ -94,6 +94,11 @@ func New(engine Engine, cfg Config) (*Driver, error) {
 	if !filepath.IsAbs(cfg.Root) {
 		return nil, fault.New(fault.Invalid, "the state directory of the %s driver must be an absolute path", engine.Name())
 	}
+	binary, err := filepath.Abs(cfg.Binary)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Binary = binary
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
@@ -489,8 +494,16 @@ func (d *Driver) Stats(_ context.Context, id string) (runner.Stats, error) {
 	return runner.Stats{MemoryBytes: u.memory, CPUTime: u.cpu, Pids: u.pids, OOMKills: u.oomKills}, nil
 }
 
-// Dial implements runner.Driver.
+// Dial implements runner.Driver. Where no container runs it fails at once: its
+// network would not answer at all.
 func (d *Driver) Dial(ctx context.Context, b runner.Bundle, port int) (net.Conn, error) {
+	r, err := d.load(b.ID)
+	if err != nil {
+		return nil, err
+	}
+	if r.Phase != phaseStarted || !d.alive(r) {
+		return nil, fault.New(fault.Conflict, "container %s does not run", b.ID)
+	}
 	var nd net.Dialer
 	c, err := nd.DialContext(ctx, "tcp", net.JoinHostPort(b.Addr, strconv.Itoa(port)))
 	if err != nil {
