@@ -549,3 +549,36 @@ func TestManyAtOnce(t *testing.T) {
 		t.Errorf("the runner still has %v", s)
 	}
 }
+
+// TestAHungCallHoldsUpNobodyElse: one sandbox whose runner never answers must
+// not keep others from being noticed, stopped or deleted.
+func TestAHungCallHoldsUpNobodyElse(t *testing.T) {
+	w := newWorld(t)
+	w.run(w.m)
+	other := w.create(sandbox.CreateRequest{})
+	hung, release := make(chan string, 1), make(chan struct{})
+	defer close(release)
+	w.runner.On("Create", func(_ context.Context, id string) error {
+		hung <- id
+		<-release
+		return nil
+	})
+	ctx, leave := context.WithCancel(w.ctx)
+	go func() {
+		<-hung
+		leave()
+	}()
+	if sb, err := w.m.Create(ctx, w.org, "u", sandbox.CreateRequest{}, ""); err != nil || sb.State != sandbox.Creating {
+		t.Errorf("state %s, %v", sb.State, err)
+	}
+	w.runner.End(other.ID, runnerapi.StateStopped, runnerapi.End{Cause: runnerapi.CauseExit, Evidence: "code 1", At: time.Now()})
+	w.wait(other.ID, sandbox.Stopped)
+	if _, err := w.m.Start(w.ctx, w.org, other.ID); err != nil {
+		t.Error(err)
+	}
+	w.pass(20 * time.Minute) // auto-stop
+	w.wait(other.ID, sandbox.Stopped)
+	if sb, err := w.m.Delete(w.ctx, w.org, other.ID); err != nil || sb.State != sandbox.Destroyed {
+		t.Errorf("delete: %s, %v", sb.State, err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,39 +25,18 @@ const (
 // then waits for the steps under way and closes the Manager. It stops no sandbox.
 func (m *Manager) Run(ctx context.Context) error {
 	defer m.Close()
-	gate := make(chan struct{}, m.c.Workers)
-	watching := map[string]bool{}
-	events := make(chan runnerapi.Event)
-	resync := time.NewTimer(0)
-	flush := time.NewTicker(flushEvery)
-	alarm := time.NewTimer(time.Hour)
-	defer func() { resync.Stop(); flush.Stop(); alarm.Stop() }()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case e := <-events:
-			m.kick(e.Sandbox.ID, nudge{inspect: true})
-		case <-m.timers.changed:
-			alarm.Reset(m.untilDue())
-		case <-alarm.C:
-			m.wake(ctx, gate)
-			alarm.Reset(m.untilDue())
-		case <-flush.C:
-			m.flush(ctx)
-		case <-resync.C:
-			m.watchNew(ctx, watching, events)
-			if _, err := m.runOnce(ctx, m.now()); err != nil && ctx.Err() == nil {
-				m.log.Warn("sandboxes not compared with the runners", "error", err)
-			}
-			resync.Reset(m.c.Resync)
-		}
-	}
+	// Apart, so that a runner that hangs holds up nothing but itself.
+	var loops sync.WaitGroup
+	loops.Go(func() { m.wakeLoop(ctx) })
+	loops.Go(func() { m.flushLoop(ctx) })
+	loops.Go(func() { m.resyncLoop(ctx) })
+	loops.Wait()
+	return nil
 }
 
-// Close stores what is only in memory and waits for steps under way to end;
-// runners go on with theirs. A call after it changes rows, which the next process
-// carries out.
+// Close stores what is only in memory and waits a while for steps under way to
+// end; runners go on with theirs. A call after it changes rows, which the next
+// process carries out.
 func (m *Manager) Close() {
 	m.mu.Lock()
 	m.closed = true
@@ -65,23 +45,73 @@ func (m *Manager) Close() {
 	defer cancel()
 	m.flush(ctx)
 	m.end()
-	m.busy.Wait()
+	idle := make(chan struct{})
+	go func() {
+		m.busy.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		m.log.Warn("closing although a runner does not let go of a call")
+	}
 }
 
-// watchNew follows the events of runners that joined since the last call.
-func (m *Manager) watchNew(ctx context.Context, watching map[string]bool, events chan<- runnerapi.Event) {
+func (m *Manager) resyncLoop(ctx context.Context) {
+	watching := &sync.Map{}
+	for ctx.Err() == nil {
+		m.watchNew(ctx, watching)
+		if _, err := m.runOnce(ctx, m.now()); err != nil && ctx.Err() == nil {
+			m.log.Warn("sandboxes not compared with the runners", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(m.c.Resync):
+		}
+	}
+}
+
+func (m *Manager) flushLoop(ctx context.Context) {
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			m.flush(ctx)
+		}
+	}
+}
+
+func (m *Manager) wakeLoop(ctx context.Context) {
+	gate := make(chan struct{}, m.c.Workers)
+	alarm := time.NewTimer(m.untilDue())
+	defer alarm.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.timers.changed:
+		case <-alarm.C:
+			m.wake(ctx, gate)
+		}
+		alarm.Reset(m.untilDue())
+	}
+}
+
+// watchNew follows the events of runners that joined since the last call, or
+// whose events ended.
+func (m *Manager) watchNew(ctx context.Context, watching *sync.Map) {
 	for _, member := range m.c.Runners.Members() {
-		if watching[member.ID] {
+		if _, already := watching.LoadOrStore(member.ID, true); already {
 			continue
 		}
-		watching[member.ID] = true
-		from := member.Runner.Watch(ctx)
+		events := member.Runner.Watch(ctx)
 		m.busy.Go(func() {
-			for e := range from {
-				select {
-				case events <- e:
-				case <-ctx.Done():
-				}
+			defer watching.Delete(member.ID)
+			for e := range events {
+				m.kick(e.Sandbox.ID, nudge{inspect: true})
 			}
 		})
 	}
@@ -158,7 +188,9 @@ func (m *Manager) resync(ctx context.Context, member fleet.Member) (Resynced, er
 		return r, err
 	}
 	// The runner first: a row is always older than what it made there.
-	seen, err := member.Runner.List(ctx)
+	call, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	seen, err := member.Runner.List(call)
 	if err != nil {
 		return r, err
 	}
@@ -182,7 +214,7 @@ func (m *Manager) resync(ctx context.Context, member fleet.Member) (Resynced, er
 		if sb.State == Destroyed {
 			if s.State != runnerapi.StateDeleted { // restored from an old copy of its disk, say
 				r.Strange++
-				group.Go(func() error { return member.Runner.Delete(ctx, sb.ID) })
+				group.Go(func() error { return remove(ctx, member, sb.ID) })
 			}
 			continue
 		}
@@ -228,7 +260,7 @@ func (m *Manager) removeStrange(ctx context.Context, member fleet.Member, strang
 			continue // made meanwhile, or not to be found out
 		}
 		m.log.Warn("removing a sandbox that has no row", "sandbox_id", id, "runner_id", member.ID)
-		if err := member.Runner.Delete(ctx, id); err != nil {
+		if err := remove(ctx, member, id); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -237,12 +269,20 @@ func (m *Manager) removeStrange(ctx context.Context, member fleet.Member, strang
 	return n, errors.Join(errs...)
 }
 
+func remove(ctx context.Context, member fleet.Member, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	return member.Runner.Delete(ctx, id)
+}
+
 // inspect asks the runner about a sandbox and records what changed by itself.
 func (m *Manager) inspect(ctx context.Context, sb Sandbox) error {
 	member, err := m.c.Runners.Member(sb.RunnerID)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
 	seen, err := member.Runner.Inspect(ctx, sb.ID)
 	if gone(err) {
 		seen, err = runnerapi.Sandbox{ID: sb.ID, State: runnerapi.StateDeleted}, nil

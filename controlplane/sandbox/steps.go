@@ -15,8 +15,13 @@ import (
 // errWaiting says that there is nothing to do but to look again soon.
 var errWaiting = errors.New("waiting")
 
-// waitFor is how soon.
-const waitFor = 500 * time.Millisecond
+const (
+	// waitFor is how soon.
+	waitFor = 500 * time.Millisecond
+	// callLimit is how long one call of a runner may take. It is tried again
+	// after that: the runner goes on, and the next call joins it.
+	callLimit = 2 * time.Minute
+)
 
 // do takes one step. It may be repeated whole, after a crash at any line.
 // fault.Conflict means that the row has moved on; fault.Unavailable and internal
@@ -51,7 +56,9 @@ func (m *Manager) do(w *worker, sb Sandbox, step Step) error {
 
 // awaitImage looks whether the runner has the snapshot by now.
 func (m *Manager) awaitImage(sb Sandbox, member fleet.Member) error {
-	list, err := member.Runner.Snapshots(m.life)
+	ctx, cancel := context.WithTimeout(m.life, callLimit)
+	defer cancel()
+	list, err := member.Runner.Snapshots(ctx)
 	if err != nil {
 		return err
 	}
@@ -78,7 +85,7 @@ func (m *Manager) makeIt(w *worker, sb Sandbox, member fleet.Member) error {
 		err = unexpected(got)
 	}
 	switch {
-	case ctx.Err() != nil:
+	case errors.Is(ctx.Err(), context.Canceled):
 		return nil // no longer wanted: the row says what is
 	case !lasting(err):
 		// A runner refuses while the snapshot is not ready. Say so, rather
@@ -96,7 +103,9 @@ func (m *Manager) makeIt(w *worker, sb Sandbox, member fleet.Member) error {
 
 // imageMissing reports that the runner is still making the snapshot.
 func (m *Manager) imageMissing(sb Sandbox, member fleet.Member) bool {
-	list, err := member.Runner.Snapshots(m.life)
+	ctx, cancel := context.WithTimeout(m.life, callLimit)
+	defer cancel()
+	list, err := member.Runner.Snapshots(ctx)
 	if err != nil {
 		return false
 	}
@@ -122,7 +131,7 @@ func (m *Manager) startIt(w *worker, sb Sandbox, member fleet.Member) error {
 		err = unexpected(got)
 	}
 	switch {
-	case ctx.Err() != nil:
+	case errors.Is(ctx.Err(), context.Canceled):
 		return nil
 	case !lasting(err):
 		return err
@@ -155,7 +164,7 @@ func (m *Manager) stopIt(w *worker, sb Sandbox, member fleet.Member) error {
 	got, err := member.Runner.Stop(ctx, sb.ID, m.take(&w.force))
 	switch {
 	case err == nil:
-	case ctx.Err() != nil:
+	case errors.Is(ctx.Err(), context.Canceled):
 		return nil
 	case gone(err):
 		return m.fail(sb, "The sandbox is missing on its runner", false)
@@ -169,7 +178,7 @@ func (m *Manager) deleteIt(sb Sandbox, member fleet.Member) error {
 	if sb.State != Destroying {
 		return m.step(sb, Destroying, Change{})
 	}
-	if err := member.Runner.Delete(m.life, sb.ID); err != nil {
+	if err := remove(m.life, member, sb.ID); err != nil {
 		return err
 	}
 	c := m.ended(sb, nil)

@@ -133,7 +133,7 @@ func (m *Manager) take(flag *bool) bool {
 // interruptible returns a context for a runner call that a deletion breaks off.
 // If one came since the row was read, the context has ended already.
 func (m *Manager) interruptible(w *worker) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(m.life)
+	ctx, cancel := context.WithTimeout(m.life, callLimit)
 	m.mu.Lock()
 	w.breakOff = cancel
 	if w.interrupted {
