@@ -71,6 +71,7 @@ type Manager struct {
 	closed  bool
 
 	timers   *schedule
+	suspects sync.Map // ids of sandboxes that may have changed by themselves
 	retries  *retries
 	activity *activity
 	targets  *targets

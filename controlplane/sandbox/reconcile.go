@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"daytona/api/runnerapi"
 	"daytona/controlplane/fleet"
 	"daytona/internal/fault"
@@ -61,7 +59,7 @@ func (m *Manager) resyncLoop(ctx context.Context) {
 	watching := &sync.Map{}
 	for ctx.Err() == nil {
 		m.watchNew(ctx, watching)
-		if _, err := m.runOnce(ctx, m.now()); err != nil && ctx.Err() == nil {
+		if _, err := m.runOnce(ctx, m.now(), m.soon); err != nil && ctx.Err() == nil {
 			m.log.Warn("sandboxes not compared with the runners", "error", err)
 		}
 		select {
@@ -121,17 +119,36 @@ func (m *Manager) watchNew(ctx context.Context, watching *sync.Map) {
 func (m *Manager) wake(ctx context.Context, gate chan struct{}) {
 	ids, _ := m.timers.due(m.now())
 	for _, id := range ids {
+		if m.driven(id) { // it has its place already, and will look again
+			m.kick(id, nudge{})
+			continue
+		}
 		select {
 		case gate <- struct{}{}:
 		case <-ctx.Done():
 			return
 		}
-		done := m.kick(id, nudge{})
+		_, suspect := m.suspects.LoadAndDelete(id)
+		done := m.kick(id, nudge{inspect: suspect})
 		m.busy.Go(func() {
 			<-done
 			<-gate
 		})
 	}
+}
+
+func (m *Manager) driven(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.workers[id] != nil
+}
+
+// soon has a sandbox driven by the wake loop, which bounds how many are.
+func (m *Manager) soon(id string, n nudge) {
+	if n.inspect {
+		m.suspects.Store(id, true)
+	}
+	m.timers.set(id, m.now())
 }
 
 func (m *Manager) untilDue() time.Duration {
@@ -162,14 +179,14 @@ type Resynced struct {
 	Purged  int // rows and keys that had lasted long enough
 }
 
-// runOnce compares every row with what its runner reports, drives those that
-// differ or are not as they should be, and returns when each has taken its
-// steps. Runners that another server leads, or that do not answer, are left out.
-func (m *Manager) runOnce(ctx context.Context, now time.Time) (Resynced, error) {
+// runOnce compares every row with what its runner reports and hands those that
+// differ, or are not as they should be, to drive. Runners that another server
+// leads, or that do not answer, are left out.
+func (m *Manager) runOnce(ctx context.Context, now time.Time, drive func(id string, n nudge)) (Resynced, error) {
 	var total Resynced
 	var errs []error
 	for _, member := range m.c.Runners.Members() {
-		r, err := m.resync(ctx, member)
+		r, err := m.resync(ctx, member, drive)
 		m.met.resyncs.WithLabelValues(outcome(err)).Inc()
 		total.Rows, total.Driven, total.Strange = total.Rows+r.Rows, total.Driven+r.Driven, total.Strange+r.Strange
 		if err != nil {
@@ -181,7 +198,7 @@ func (m *Manager) runOnce(ctx context.Context, now time.Time) (Resynced, error) 
 	return total, errors.Join(append(errs, err)...)
 }
 
-func (m *Manager) resync(ctx context.Context, member fleet.Member) (Resynced, error) {
+func (m *Manager) resync(ctx context.Context, member fleet.Member, drive func(id string, n nudge)) (Resynced, error) {
 	var r Resynced
 	lead, err := m.c.Store.Lead(ctx, member.ID)
 	if err != nil || !lead {
@@ -203,8 +220,7 @@ func (m *Manager) resync(ctx context.Context, member fleet.Member) (Resynced, er
 	for _, s := range seen {
 		there[s.ID] = s
 	}
-	var group errgroup.Group
-	group.SetLimit(m.c.Workers)
+	var errs []error
 	for _, sb := range rows {
 		s, found := there[sb.ID]
 		delete(there, sb.ID)
@@ -214,7 +230,7 @@ func (m *Manager) resync(ctx context.Context, member fleet.Member) (Resynced, er
 		if sb.State == Destroyed {
 			if s.State != runnerapi.StateDeleted { // restored from an old copy of its disk, say
 				r.Strange++
-				group.Go(func() error { return remove(ctx, member, sb.ID) })
+				errs = append(errs, remove(ctx, member, sb.ID))
 			}
 			continue
 		}
@@ -227,17 +243,11 @@ func (m *Manager) resync(ctx context.Context, member fleet.Member) (Resynced, er
 			continue
 		}
 		r.Driven++
-		group.Go(func() error {
-			select {
-			case <-m.kick(sb.ID, n):
-			case <-ctx.Done():
-			}
-			return nil
-		})
+		drive(sb.ID, n)
 	}
 	strange, err := m.removeStrange(ctx, member, there, len(rows))
 	r.Strange += strange
-	return r, errors.Join(err, group.Wait())
+	return r, errors.Join(append(errs, err)...)
 }
 
 // removeStrange deletes from a runner what has no row. A row comes before its
