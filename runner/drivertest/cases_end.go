@@ -162,25 +162,33 @@ func (s *suite) waitMemory(t *testing.T) {
 
 // waitPids lets a container meet its limit on processes, and end for it.
 func (s *suite) waitPids(t *testing.T) {
+	_, calm := s.start(t)
 	b := s.fx.NewBundle(t)
 	b.Limits.Pids = 24
 	b, c := s.startFrom(t, b)
 	ends := s.waiting(t, b.ID)
-	// An engine whose own threads count ends by itself at the limit.
-	if _, err := c.get("/fork", "n", "2000"); err == nil {
+	// An engine whose own threads count may end by itself at the limit.
+	if got, err := c.get("/fork", "n", "300"); err == nil {
+		t.Logf("300 processes: %s", got)
+		st, err := s.Stats(context.Background(), b.ID)
+		if err == nil && st.Pids >= 300 {
+			t.Errorf("it has %d processes", st.Pids)
+		}
 		_, _ = c.get("/exit", "code", "1")
 	}
 	if e := receive(t, ends); e.Cause != runnerapi.CausePids {
 		t.Errorf("%+v", e)
 	}
 	s.checkEnd(t, b.ID, runnerapi.CausePids, -1)
+	if _, err := calm.get("/ping"); err != nil {
+		t.Errorf("the neighbour: %v", err)
+	}
 }
 
 func (s *suite) limitsHold(t *testing.T) {
 	b := s.fx.NewBundle(t)
 	b.Limits.CPU = 0.25
 	b, c := s.startFrom(t, b)
-	_, calm := s.start(t)
 	before, err := s.Stats(context.Background(), b.ID)
 	must(t, err)
 	began := time.Now()
@@ -197,15 +205,6 @@ func (s *suite) limitsHold(t *testing.T) {
 	}
 	if used < 50*time.Millisecond {
 		t.Errorf("it used only %v in %v", used, wall)
-	}
-	// A process bomb leaves the neighbour alone.
-	_, _ = c.get("/fork", "n", "2000")
-	if _, err := calm.get("/ping"); err != nil {
-		t.Errorf("the neighbour: %v", err)
-	}
-	st, err := s.Stats(context.Background(), b.ID)
-	if err == nil && st.Pids > 4*b.Limits.Pids+256 {
-		t.Errorf("%d processes with a limit of %d", st.Pids, b.Limits.Pids)
 	}
 }
 

@@ -287,6 +287,30 @@ func (s *suite) stopKills(t *testing.T) {
 	}
 }
 
+// connectionsEnd: whoever talks to a container learns that it has ended.
+func (s *suite) connectionsEnd(t *testing.T) {
+	b, _ := s.start(t)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := s.Dial(ctx, b, s.fx.Port(b))
+	must(t, err)
+	defer conn.Close()
+	read := make(chan error, 1)
+	go func() {
+		_, err := conn.Read(make([]byte, 1))
+		read <- err
+	}()
+	must(t, s.Stop(ctx, b.ID, 0))
+	select {
+	case err := <-read:
+		if err == nil {
+			t.Error("it sent something")
+		}
+	case <-ctx.Done():
+		t.Error("the connection stays open")
+	}
+}
+
 func (s *suite) createAgain(t *testing.T) {
 	b, c := s.start(t)
 	if s.features.Isolated {

@@ -89,6 +89,7 @@ func (s *suite) cases() []testCase {
 		{"create after stop", true, s.createAgain},
 		{"many at once", true, s.atOnce},
 		{"second instance", true, s.secondInstance},
+		{"connections end with it", true, s.connectionsEnd},
 		{"outlives its creator", f.Outlives, s.outlives},
 		{"creator killed at any moment", f.Outlives, s.killedCreator},
 

@@ -236,10 +236,15 @@ func removeGroup(ctx context.Context, dir string) error {
 	}
 }
 
-// set writes a value to a group's file.
+// set writes a value to a group's file. It is an fs.ErrNotExist when the kernel
+// does not have that file.
 func set(dir, file, value string) error {
-	err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0)
+	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("setting %s to %s: %w", file, value, err)
 	}
 	return nil

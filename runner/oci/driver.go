@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -492,24 +491,6 @@ func (d *Driver) Stats(_ context.Context, id string) (runner.Stats, error) {
 		return runner.Stats{}, err
 	}
 	return runner.Stats{MemoryBytes: u.memory, CPUTime: u.cpu, Pids: u.pids, OOMKills: u.oomKills}, nil
-}
-
-// Dial implements runner.Driver. Where no container runs it fails at once: its
-// network would not answer at all.
-func (d *Driver) Dial(ctx context.Context, b runner.Bundle, port int) (net.Conn, error) {
-	r, err := d.load(b.ID)
-	if err != nil {
-		return nil, err
-	}
-	if r.Phase != phaseStarted || !d.alive(r) {
-		return nil, fault.New(fault.Conflict, "container %s does not run", b.ID)
-	}
-	var nd net.Dialer
-	c, err := nd.DialContext(ctx, "tcp", net.JoinHostPort(b.Addr, strconv.Itoa(port)))
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Unavailable, "port %d of container %s cannot be reached", port, b.ID)
-	}
-	return c, nil
 }
 
 // failed makes a fault of an engine's error.

@@ -74,8 +74,10 @@ func main() {
 // child is what a process started by the probe does.
 func child(args []string) error {
 	switch args[0] {
-	case "sleep":
-		select {}
+	case "sleep": // until it is killed
+		for {
+			time.Sleep(time.Hour)
+		}
 	case "eat":
 		mb, err := strconv.Atoi(args[1])
 		if err != nil {
