@@ -35,11 +35,30 @@ It serves until it gets SIGINT or SIGTERM, then lets requests under way end; a
 second signal ends it at once. Sandboxes go on running in either case, and the
 next start finds them again.`,
 	}, func(cmd *cobra.Command, s *settings) error {
-		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		ctx, stop := untilSignal(cmd.Context())
 		defer stop()
-		context.AfterFunc(ctx, stop) // the second signal has its usual effect
 		return serve(ctx, s, newLogger(s, os.Stderr))
 	})
+}
+
+// untilSignal returns a context that ends with the first signal to end. The
+// second one ends the process.
+func untilSignal(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 2) // room for both: none may be lost
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+			return
+		}
+		cancel()
+		<-signals
+		fmt.Fprintln(os.Stderr, "daytona: ended by a second signal; sandboxes go on running")
+		os.Exit(1)
+	}()
+	return ctx, func() { signal.Stop(signals); cancel() }
 }
 
 // backend is the runner of this host and the loop that keeps it going.
@@ -144,9 +163,13 @@ func attend(ctx context.Context, s *settings, log *slog.Logger, listener net.Lis
 		endLoops()
 		return errors.Join(err, server.Close(), group.Wait())
 	}
+	offered := s.offered()
+	if info, err := local.Info(ctx); err == nil {
+		offered = info.Isolations
+	}
 	notify(log, "READY=1")
 	log.Info("server.ready", "url", public.String(), "api", public.String()+"/api", "listen", listener.Addr().String(),
-		"data", s.Data, "version", version.Version, "isolations", strings.Join(s.offered(), ","))
+		"data", s.Data, "version", version.Version, "isolations", strings.Join(offered, ","))
 
 	select {
 	case <-ctx.Done():

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -34,8 +35,26 @@ type process struct {
 	cmd      *exec.Cmd
 	url, key string
 	dir      string
-	out, err *strings.Builder
+	out, err *output
 	ended    chan error
+}
+
+// output collects what a process writes, while it may be read.
+type output struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // start runs a server until it is ready. Its sandboxes are not used, so any file
@@ -46,7 +65,7 @@ func start(t *testing.T, dir string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{dir: dir, out: &strings.Builder{}, err: &strings.Builder{}, ended: make(chan error, 1)}
+	p := &process{dir: dir, out: &output{}, err: &output{}, ended: make(chan error, 1)}
 	p.cmd = exec.Command(filepath.Join(binDir(t), "daytona"), append([]string{
 		"server", "--data", dir, "--isolation=fake", "--listen=127.0.0.1:0", "--log-format=json", "--toolbox", self,
 	}, args...)...)
@@ -64,7 +83,7 @@ func start(t *testing.T, dir string, args ...string) *process {
 		defer close(ready)
 		lines := bufio.NewScanner(logs)
 		for lines.Scan() {
-			p.err.WriteString(lines.Text() + "\n")
+			fmt.Fprintln(p.err, lines.Text())
 			var line struct{ Msg, URL string }
 			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "server.ready" {
 				ready <- line.URL
