@@ -244,8 +244,10 @@ func (r *Runner) attach(ctx context.Context, sw *stopwatch, sb *sandbox, d Drive
 		}
 	}
 	return r.update(sb, false, func(rec *record) {
+		if rec.StartedAt.IsZero() { // else a claim is being finished
+			rec.StartedAt = time.Now()
+		}
 		rec.Phase, rec.Born, rec.End = phaseRunning, true, nil
-		rec.StartedAt = time.Now()
 	})
 }
 

@@ -37,7 +37,7 @@ func (r *Runner) Start(ctx context.Context, id string) (runnerapi.Sandbox, error
 		if err != nil && !fault.Is(err, fault.NotFound) {
 			return err
 		}
-		if err := r.update(sb, false, func(rec *record) { rec.Phase = phasePreparing }); err != nil {
+		if err := r.update(sb, false, func(rec *record) { rec.Phase, rec.StartedAt = phasePreparing, time.Time{} }); err != nil {
 			return errors.Join(err, r.update(sb, false, func(rec *record) { rec.Phase = phaseStopped }))
 		}
 		return r.boot(ctx, sb, img, false)

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -202,14 +203,24 @@ func (r *Runner) adopt(ctx context.Context, sb *sandbox, d Driver, rec record) e
 	return nil
 }
 
+// finishPatience bounds how long a start waits for one sandbox that was being
+// made when the runner ended.
+const finishPatience = 20 * time.Second
+
 // finish brings a create, claim or start to its end that was interrupted after
 // its container had started.
 func (r *Runner) finish(ctx context.Context, sb *sandbox, d Driver, rec record) error {
 	err := r.cfg.Network.SetPolicy(ctx, sb.id, rec.Spec.Network)
 	if err == nil {
 		sw := r.newStopwatch(rec.Driver)
-		err = r.attach(ctx, sw, sb, d)
+		attempt, cancel := context.WithTimeoutCause(ctx, finishPatience, errNotReady)
+		err = r.attach(attempt, sw, sb, d)
+		cancel()
 		sw.log(ctx, "interrupted boot finished", sb.id, err)
+	}
+	if errors.Is(err, errNotReady) && rec.Born {
+		// It may be somebody's, and only slow: leave it alone.
+		return r.update(sb, false, func(rec *record) { rec.Phase = phaseRunning })
 	}
 	if err != nil {
 		if err := r.bootFailed(ctx, sb, !rec.Born, err); fault.Is(err, fault.Unavailable) {

@@ -66,7 +66,7 @@ func (r *Runner) claim(ctx context.Context, sb *sandbox, spec runnerapi.Spec) (e
 	now := time.Now()
 	err = r.update(sb, false, func(rec *record) {
 		rec.Spec, rec.Warm, rec.Phase = spec, nil, phasePreparing
-		rec.CreatedAt, rec.Kept = now, true
+		rec.CreatedAt, rec.StartedAt, rec.Kept, rec.Born = now, now, true, true
 	})
 	if err != nil {
 		return err
@@ -103,9 +103,12 @@ func (r *Runner) claim(ctx context.Context, sb *sandbox, spec runnerapi.Spec) (e
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	return r.update(sb, false, func(rec *record) {
-		rec.Phase, rec.Born, rec.StartedAt = phaseRunning, true, now
-	})
+	// That it runs need not be written: recovery comes to the same end, by
+	// giving the identity once more.
+	sb.mu.Lock()
+	sb.rec.Phase = phaseRunning
+	sb.mu.Unlock()
+	return nil
 }
 
 // wakeRefill makes the worker look at the pool.

@@ -2,6 +2,22 @@
 # Python and the packages that programs take for granted, as Debian builds them.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
+# Debian's scipy depends on the compiler that it was built with, and by that on
+# a C++ tool chain and all of Boost: 700 MB that scipy never uses when it runs.
+# An empty package stands in for it.
+stub=$(mktemp -d)
+mkdir "$stub/DEBIAN"
+cat > "$stub/DEBIAN/control" <<'EOF'
+Package: python3-pythran
+Version: 0.11.0+stub
+Architecture: all
+Maintainer: Daytona <root@localhost>
+Description: stands in for Pythran, which scipy needs only to be built
+EOF
+chmod 0755 "$stub"
+dpkg-deb --build "$stub" "$stub.deb" > /dev/null
+dpkg -i "$stub.deb"
+rm -rf "$stub" "$stub.deb"
 apt-get install -q -y \
   python3 python3-pip python3-venv python3-setuptools python3-wheel \
   python3-numpy python3-pandas python3-matplotlib python3-scipy \
