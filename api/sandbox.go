@@ -12,6 +12,7 @@ type CreateSandbox struct {
 	NetworkAllowList    *string           `json:"networkAllowList,omitempty"` // IPv4 CIDRs, separated by commas
 	Class               *string           `json:"class,omitempty"`            // small, medium or large; says nothing about resources
 	Target              *string           `json:"target,omitempty"`           // region
+	Isolation           *string           `json:"isolation,omitempty"`        // gvisor or runc, of those that the server offers; default: the server's
 	CPU                 *int              `json:"cpu,omitempty"`
 	GPU                 *int              `json:"gpu,omitempty"`
 	Memory              *int              `json:"memory,omitempty"`

@@ -90,6 +90,9 @@ func (f *Fleet) Place(ctx context.Context, w Want) (Member, error) {
 	}
 	switch len(fit) {
 	case 0:
+		if !f.offers(w.Region, w.Isolation) {
+			return Member{}, fault.New(fault.Invalid, "isolation: no runner in region %q offers %q", w.Region, w.Isolation)
+		}
 		return Member{}, fault.New(fault.Invalid,
 			"No available runners: none in region %q offers %d CPU, %d GiB of memory and %d GiB of disk", w.Region, w.CPU, w.MemoryGiB, w.DiskGiB)
 	case 1:
@@ -191,4 +194,11 @@ func (s *Regions) Resolve(ctx context.Context, orgID, target string) (string, er
 		}
 	}
 	return "", fault.New(fault.Invalid, "target: region %q does not exist; GET /regions lists those there are", target)
+}
+
+// offers reports whether a runner in a region offers an isolation; "" is any.
+func (f *Fleet) offers(region, isolation string) bool {
+	return isolation == "" || slices.ContainsFunc(f.Members(), func(m Member) bool {
+		return (region == "" || m.Region == region) && slices.Contains(m.Info.Isolations, isolation)
+	})
 }

@@ -19,7 +19,7 @@ import (
 func toCreateRequest(c api.CreateSandbox) sandbox.CreateRequest {
 	out := sandbox.CreateRequest{
 		Name: c.Name, Snapshot: c.Snapshot, User: c.User, Env: c.Env, Labels: c.Labels, Public: c.Public,
-		Class: c.Class, Target: c.Target, CPU: c.CPU, GPU: c.GPU, Memory: c.Memory, Disk: c.Disk,
+		Class: c.Class, Target: c.Target, Isolation: c.Isolation, CPU: c.CPU, GPU: c.GPU, Memory: c.Memory, Disk: c.Disk,
 		NetworkBlockAll: c.NetworkBlockAll, NetworkAllowList: c.NetworkAllowList,
 		AutoStopInterval: c.AutoStopInterval, AutoArchiveInterval: c.AutoArchiveInterval, AutoDeleteInterval: c.AutoDeleteInterval,
 		DomainAllowList: c.DomainAllowList, GPUType: c.GPUType, LinkedSandbox: c.LinkedSandbox,

@@ -116,7 +116,7 @@ func (m *Manager) place(ctx context.Context, orgID, userID string, plan Plan) (S
 		sb.CPU, sb.GPU, sb.MemoryGiB, sb.DiskGiB = sn.CPU, sn.GPU, sn.MemoryGiB, sn.DiskGiB
 	}
 	member, err := m.c.Runners.Place(ctx, fleet.Want{
-		Region: sb.Target, CPU: sb.CPU, MemoryGiB: sb.MemoryGiB, DiskGiB: sb.DiskGiB,
+		Region: sb.Target, Isolation: sb.Isolation, CPU: sb.CPU, MemoryGiB: sb.MemoryGiB, DiskGiB: sb.DiskGiB,
 	})
 	if err != nil {
 		return fail(err)
@@ -205,7 +205,7 @@ func Spec(sb Sandbox) runnerapi.Spec {
 		user = "" // the image's own rule, which is this user where the image has it
 	}
 	return runnerapi.Spec{
-		ID: sb.ID, OrgID: sb.OrgID, Snapshot: sb.Image, User: user, Env: sb.Env, Region: sb.Target,
+		ID: sb.ID, OrgID: sb.OrgID, Snapshot: sb.Image, Isolation: sb.Isolation, User: user, Env: sb.Env, Region: sb.Target,
 		CPU: float64(sb.CPU), MemoryMiB: int64(sb.MemoryGiB) * 1024, DiskMiB: int64(sb.DiskGiB) * 1024,
 		Network: runnerapi.NetworkPolicy{BlockAll: sb.NetworkBlockAll, AllowList: slices.Clone(allow)},
 	}

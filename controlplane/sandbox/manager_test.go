@@ -582,3 +582,16 @@ func TestAHungCallHoldsUpNobodyElse(t *testing.T) {
 		t.Errorf("delete: %s, %v", sb.State, err)
 	}
 }
+
+func TestIsolationIsOneOfThoseOffered(t *testing.T) {
+	w := newWorld(t)
+	sb := w.create(sandbox.CreateRequest{Isolation: ptr("fake")})
+	if spec, _ := w.runner.Spec(sb.ID); spec.Isolation != "fake" {
+		t.Errorf("the runner was asked for isolation %q", spec.Isolation)
+	}
+	_, err := w.m.Create(w.ctx, w.org, "u", sandbox.CreateRequest{Isolation: ptr("runc")}, "")
+	w.wantKind(err, fault.Invalid)
+	if !strings.Contains(err.Error(), "isolation") || !strings.Contains(err.Error(), "runc") {
+		t.Errorf("the error does not name what was wrong: %v", err)
+	}
+}

@@ -11,6 +11,9 @@ type CreateRequest struct {
 	Class    *string
 	Target   *string
 
+	// Isolation is one that the operator offers; nil is the operator's default.
+	Isolation *string
+
 	CPU, GPU, Memory, Disk *int // vCPUs, -, GiB, GiB
 
 	NetworkBlockAll  *bool

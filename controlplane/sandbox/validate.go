@@ -87,6 +87,10 @@ func (r CreateRequest) Validate() (Plan, error) {
 		}
 		sb.Class = *r.Class
 	}
+	if r.Isolation != nil {
+		bad.check("isolation", checkText(*r.Isolation, maxNameLen))
+		sb.Isolation = *r.Isolation
+	}
 	if r.Target != nil {
 		bad.check("target", checkText(*r.Target, maxNameLen))
 		sb.Target = *r.Target
