@@ -44,7 +44,7 @@ func TestSpec(t *testing.T) {
 }
 
 func TestArgs(t *testing.T) {
-	args := (&engine{platform: "kvm", shared: "/r/shared"}).Args("/r/state", "/b/engine.log")
+	args := (&engine{platform: "kvm"}).Args(runner.Bundle{NetNS: "/n"}, "/r/state", "/b/engine.log")
 	for _, want := range []string{"--root=/r/state", "--platform=kvm", "--overlay2=none", "--network=sandbox", "--panic-log=/b/panic.log"} {
 		if !slices.Contains(args, want) {
 			t.Errorf("%q is missing", want)

@@ -30,7 +30,7 @@ type Engine interface {
 	Spec(b runner.Bundle) (*specs.Spec, error)
 	// Args returns the global arguments of the engine's command for a
 	// container with its own state directory and log file.
-	Args(stateDir, logFile string) []string
+	Args(b runner.Bundle, stateDir, logFile string) []string
 	// Started reports whether the engine's state says that a container was
 	// started.
 	Started(stateDir, id string) bool
@@ -195,7 +195,7 @@ func (d *Driver) create(ctx context.Context, b runner.Bundle, spec *specs.Spec) 
 		return err
 	}
 	pidFile := filepath.Join(state, "pid")
-	args := append(d.engine.Args(state, logFile), "create", "--bundle", b.Dir, "--pid-file", pidFile, b.ID)
+	args := append(d.engine.Args(b, state, logFile), "create", "--bundle", b.Dir, "--pid-file", pidFile, b.ID)
 	if err := runCLI(ctx, d.cfg.Binary, args, d.cfg.Env, logFile); err != nil {
 		return err
 	}
@@ -240,7 +240,7 @@ func (d *Driver) Start(ctx context.Context, b runner.Bundle) error {
 		return err
 	}
 	state, logFile := filepath.Join(d.store.dir(b.ID), engineDir), filepath.Join(r.Dir, LogFile)
-	args := append(d.engine.Args(state, logFile), "start", b.ID)
+	args := append(d.engine.Args(b, state, logFile), "start", b.ID)
 	if err := runCLI(ctx, d.cfg.Binary, args, d.cfg.Env, logFile); err != nil {
 		return d.failed(ctx, err, "container %s could not be started", b.ID)
 	}

@@ -78,7 +78,7 @@ type engine struct{ newPrivileges bool }
 
 func (e *engine) Name() string { return "runc" }
 
-func (e *engine) Args(stateDir, logFile string) []string {
+func (e *engine) Args(_ runner.Bundle, stateDir, logFile string) []string {
 	return []string{"--root", stateDir, "--log", logFile, "--log-format", "json"}
 }
 
