@@ -13,7 +13,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"daytona/api/runnerapi"
 	"daytona/controlplane/storage"
+	"daytona/internal/fault"
 	"daytona/runner/local"
 )
 
@@ -46,7 +48,48 @@ func openRunner(ctx context.Context, s *settings, log *slog.Logger, metrics *pro
 		return nil, err
 	}
 	cfg.Log, cfg.Registerer = log, metrics
-	return local.Open(ctx, cfg)
+	opened, err := local.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &offering{backend: opened, names: s.offered()}, nil
+}
+
+// offering is a runner of which requests can have only the isolations that the
+// operator offers. The runner itself may have one more, for its own builds.
+type offering struct {
+	backend
+	names []string
+}
+
+// Info implements runnerapi.Runner.
+func (o *offering) Info(ctx context.Context) (runnerapi.Info, error) {
+	info, err := o.backend.Info(ctx)
+	info.Isolations = o.names
+	return info, err
+}
+
+// Reserve implements runnerapi.Runner.
+func (o *offering) Reserve(ctx context.Context, spec runnerapi.Spec) (string, bool) {
+	if o.check(spec) != nil {
+		return "", false
+	}
+	return o.backend.Reserve(ctx, spec)
+}
+
+// Create implements runnerapi.Runner.
+func (o *offering) Create(ctx context.Context, spec runnerapi.Spec) (runnerapi.Sandbox, error) {
+	if err := o.check(spec); err != nil {
+		return runnerapi.Sandbox{}, err
+	}
+	return o.backend.Create(ctx, spec)
+}
+
+func (o *offering) check(spec runnerapi.Spec) error {
+	if spec.Isolation == "" || slices.Contains(o.names, spec.Isolation) {
+		return nil
+	}
+	return fault.New(fault.Invalid, "isolation %q is not offered", spec.Isolation)
 }
 
 func runnerConfig(s *settings, log *slog.Logger) (local.Config, error) {

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
 
+	"daytona/api/runnerapi"
+	"daytona/internal/fault"
 	"daytona/internal/options"
 )
 
@@ -146,6 +150,43 @@ func TestOptionsAreComplete(t *testing.T) {
 	}
 	if got := s.offered(); len(got) != 1 || got[0] != isolationGVisor {
 		t.Errorf("offered by default: %v", got)
+	}
+}
+
+// creator is a runner that makes whatever it is asked for.
+type creator struct{ backend }
+
+func (creator) Info(context.Context) (runnerapi.Info, error) {
+	return runnerapi.Info{Isolations: []string{"gvisor", "runc"}}, nil
+}
+func (creator) Reserve(context.Context, runnerapi.Spec) (string, bool) { return "warm", true }
+func (creator) Create(_ context.Context, spec runnerapi.Spec) (runnerapi.Sandbox, error) {
+	return runnerapi.Sandbox{ID: "made"}, nil
+}
+
+// TestOffering: what the runner has for itself, requests cannot have.
+func TestOffering(t *testing.T) {
+	ctx := context.Background()
+	for _, tt := range []struct {
+		names []string
+		ask   string
+		ok    bool
+	}{
+		{[]string{"gvisor"}, "", true},
+		{[]string{"gvisor"}, "gvisor", true},
+		{[]string{"gvisor"}, "runc", false},
+		{[]string{"gvisor", "runc"}, "runc", true},
+	} {
+		o := &offering{backend: creator{}, names: tt.names}
+		spec := runnerapi.Spec{Isolation: tt.ask}
+		_, err := o.Create(ctx, spec)
+		_, reserved := o.Reserve(ctx, spec)
+		if (err == nil) != tt.ok || reserved != tt.ok || err != nil && !fault.Is(err, fault.Invalid) {
+			t.Errorf("%v, asked for %q: %v, reserved %v", tt.names, tt.ask, err, reserved)
+		}
+		if info, _ := o.Info(ctx); !slices.Equal(info.Isolations, tt.names) {
+			t.Errorf("%v: offers %v", tt.names, info.Isolations)
+		}
 	}
 }
 
