@@ -69,7 +69,7 @@ func declare() (*settings, *options.Set) {
 		LogLevel: "info", LogFormat: "text", CreateBudget: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
 		Region: "us", DefaultSnapshot: "daytona-slim", Quota: org.DefaultQuota(),
 		Isolation: isolationGVisor, GVisorPlatform: "systrap", CgroupParent: "/daytona", Disk: "auto", NetworkPrefix: "dtn",
-		Warm: map[string]int{},
+		Warm: map[string]int{"daytona-slim": 2},
 	}
 	set := options.New("DAYTONA_")
 	set.Add(
