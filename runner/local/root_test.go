@@ -30,10 +30,12 @@ import (
 )
 
 const (
-	prefix   = "drt" // of network devices and tables
-	cgroup   = "/daytona-rtest"
-	tiny     = "tiny"
-	patience = 2 * time.Minute
+	prefix = "drt" // of network devices and tables
+	cgroup = "/daytona-rtest"
+	tiny   = "tiny"
+
+	dirPrefix = "rtest-" // of data directories
+	patience  = 2 * time.Minute
 
 	readyNetworks = 2
 )
@@ -136,7 +138,8 @@ func open(t *testing.T, cfg local.Config) *runner.Runner {
 
 func dataDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "rtest-")
+	sweepKilled(t)
+	dir, err := os.MkdirTemp("", dirPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +166,7 @@ func dataDir(t *testing.T) string {
 		if err := r.Close(ctx); err != nil {
 			t.Error(err)
 		}
+		leaveHost(t)
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}

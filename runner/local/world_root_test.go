@@ -3,12 +3,18 @@
 package local_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"daytona/runner/netns"
 )
 
 // ids matches what names a sandbox.
@@ -84,4 +90,69 @@ func sandboxesIn(lines []string) []string {
 	}
 	slices.Sort(found)
 	return found
+}
+
+// leaveHost removes what a runner of these tests keeps ready on the host.
+func leaveHost(t *testing.T) {
+	t.Helper()
+	if err := netns.Destroy(context.Background(), prefix); err != nil {
+		t.Error(err)
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup" + cgroup, "/sys/fs/cgroup/*" + cgroup} {
+		groups, _ := filepath.Glob(pattern)
+		for _, g := range groups {
+			if err := os.Remove(g); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// sweepKilled removes what an earlier run left that was killed.
+func sweepKilled(t *testing.T) {
+	t.Helper()
+	for _, pattern := range []string{"/sys/fs/cgroup" + cgroup + "/*", "/sys/fs/cgroup/*" + cgroup + "/*"} {
+		lists, _ := filepath.Glob(pattern + "/cgroup.procs")
+		for _, list := range lists {
+			eventually(t, "an old control group is empty", func() bool {
+				pids, err := os.ReadFile(list)
+				for p := range strings.FieldsSeq(string(pids)) {
+					if pid, err := strconv.Atoi(p); err == nil {
+						syscall.Kill(pid, syscall.SIGKILL)
+					}
+				}
+				return err != nil || len(pids) == 0
+			})
+			os.Remove(filepath.Dir(list))
+		}
+	}
+	own := filepath.Join(os.TempDir(), dirPrefix)
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(mounts), "\n")
+	for _, line := range slices.Backward(lines) {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], own) {
+			if err := syscall.Unmount(f[1], syscall.MNT_DETACH); err != nil {
+				t.Errorf("unmount %s: %v", f[1], err)
+			}
+		}
+	}
+	dirs, _ := filepath.Glob(own + "*")
+	for _, d := range dirs {
+		if err := os.RemoveAll(d); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// eventually waits until f is true.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !f(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
 }
