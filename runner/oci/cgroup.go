@@ -159,14 +159,19 @@ func (c *cgroups) kill(ctx context.Context, path string) error {
 				return err
 			}
 			defer p.close()
-			// The handle may be on a later process with this pid: look again.
-			if !c.member(pid, path) {
-				continue
+			switch {
+			case c.member(pid, path):
+				if err := p.signal(unix.SIGKILL); err != nil {
+					return err
+				}
+				procs = append(procs, p)
+			case exiting(pid):
+				// Version 1 shows a process that is on its way out in the
+				// root group. It needs no signal, but has not ended yet.
+				procs = append(procs, p)
+			default:
+				// It is a later process with the pid of one that was listed.
 			}
-			if err := p.signal(unix.SIGKILL); err != nil {
-				return err
-			}
-			procs = append(procs, p)
 		}
 		for _, p := range procs {
 			if err := p.wait(ctx); err != nil {

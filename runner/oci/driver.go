@@ -265,7 +265,7 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 			}
 		}
 	}
-	return d.killAll(ctx, id)
+	return d.killAll(ctx, r)
 }
 
 // ask sends SIGTERM to the first process and waits for the end, at most for
@@ -291,13 +291,39 @@ func (d *Driver) ask(ctx context.Context, r record, grace time.Duration) error {
 	return err
 }
 
-func (d *Driver) killAll(ctx context.Context, id string) error {
+// killAll ends every process of a container and returns when none is left.
+func (d *Driver) killAll(ctx context.Context, r record) error {
 	ctx, cancel := context.WithTimeout(ctx, killTime)
 	defer cancel()
-	if err := d.groups.kill(ctx, d.cgroup(id)); err != nil {
-		return fault.Wrap(err, fault.Unavailable, "the processes of container %s could not be ended", id)
+	err := d.groups.kill(ctx, d.cgroup(r.ID))
+	if err == nil {
+		// A group no longer lists a process that is on its way out.
+		err = waitEnd(ctx, r)
+	}
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the processes of container %s could not be ended", r.ID)
 	}
 	return nil
+}
+
+// waitEnd waits until the first process of a container has ended.
+func waitEnd(ctx context.Context, r record) error {
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	if boot != r.BootID {
+		return nil
+	}
+	p, err := openProc(r.PID, r.StartTime)
+	if errors.Is(err, errDead) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return p.wait(ctx)
 }
 
 // Delete implements runner.Driver.
@@ -452,7 +478,7 @@ func (d *Driver) settle(ctx context.Context, r record, f facts) (runnerapi.End, 
 		return runnerapi.End{}, &now, nil
 	}
 	// Helpers of the engine may outlive the first process for a moment.
-	if err := d.killAll(ctx, r.ID); err != nil {
+	if err := d.killAll(ctx, now); err != nil {
 		return runnerapi.End{}, nil, err
 	}
 	if e, ok := d.store.end(r.ID); ok {

@@ -153,6 +153,7 @@ func startTime(pid int) (uint64, error) {
 // stat is what matters of /proc/<pid>/stat.
 type stat struct {
 	state    byte
+	flags    uint64 // field 9
 	start    uint64 // field 22
 	exitCode uint32 // field 52, once the process has ended
 }
@@ -169,8 +170,23 @@ func parseStat(b []byte) (stat, error) {
 	if err != nil {
 		return stat{}, err
 	}
+	flags, err := strconv.ParseUint(string(f[6]), 10, 64)
+	if err != nil {
+		return stat{}, err
+	}
 	code, err := strconv.ParseUint(string(f[49]), 10, 32)
-	return stat{state: f[0][0], start: start, exitCode: uint32(code)}, err
+	return stat{state: f[0][0], flags: flags, start: start, exitCode: uint32(code)}, err
+}
+
+// exiting reports whether a process is on its way out.
+func exiting(pid int) bool {
+	const pfExiting = 0x4
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	st, err := parseStat(b)
+	return err == nil && st.flags&pfExiting != 0
 }
 
 // bootID identifies the present run of the kernel.
