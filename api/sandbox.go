@@ -87,6 +87,7 @@ type Sandbox struct {
 	SandboxClass    SandboxClass `json:"sandboxClass,omitempty"`
 	RunnerID        string       `json:"runnerId,omitempty"`
 	Isolation       string       `json:"isolation,omitempty"` // gvisor, runc
+	KVM             bool         `json:"kvm"`                 // demanded by clients from 2026-09; always false
 }
 
 // SandboxListItem is a sandbox in a list.

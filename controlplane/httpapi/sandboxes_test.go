@@ -340,7 +340,7 @@ func checkMembers(t *testing.T, path string, members object, set string) {
 func TestRequiredMembers(t *testing.T) {
 	s := controlplanetest.New(t)
 	sb := create(t, s, nil)
-	for _, name := range strings.Fields("id organizationId name user env labels public networkBlockAll target cpu gpu memory disk toolboxProxyUrl volumes sandboxClass class createdAt updatedAt") {
+	for _, name := range strings.Fields("id organizationId name user env labels public networkBlockAll kvm target cpu gpu memory disk toolboxProxyUrl volumes sandboxClass class createdAt updatedAt") {
 		if sb[name] == nil {
 			t.Errorf("sandbox: %s is missing or null", name)
 		}

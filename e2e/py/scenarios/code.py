@@ -48,8 +48,9 @@ async def python(d):
 async def node(d, language, typed):
     sb = await call(d.create(sdk.CreateSandboxFromSnapshotParams(language=language)))
     p = sb.process
-    colon = ": string" if typed else ""
-    r = await call(p.code_run(f"const f = (n{colon}) => `Hello, ${{n}}!`;\nconsole.log(f('Daytona'));"))
+    # The old client runs JavaScript as TypeScript, which wants to know the type.
+    n = "n: string" if typed else "n = ''"
+    r = await call(p.code_run(f"const f = ({n}) => `Hello, ${{n}}!`;\nconsole.log(f('Daytona'));"))
     eq((r.exit_code, r.result.rstrip("\n")), (0, "Hello, Daytona!"), language)
 
     r = await call(

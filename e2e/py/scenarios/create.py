@@ -83,7 +83,7 @@ async def image_and_resources(d):
                 image="debian:12", labels={"e2e": before}, resources=sdk.Resources(cpu=2, memory=2, disk=4)
             )
         ),
-        "image",
+        "build",
     )
 
 

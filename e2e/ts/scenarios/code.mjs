@@ -35,10 +35,12 @@ async function python(d) {
 
 async function node(d, language, typed) {
   const p = (await d.create({ language })).process
-  let r = await p.codeRun(`const f = (n${typed ? ': string' : ''}) => \`Hello, \${n}!\`;\nconsole.log(f('Daytona'));`)
+  // The old client runs JavaScript as TypeScript, which wants to know the type.
+  let r = await p.codeRun(`const f = (${typed ? 'n: string' : "n = ''"}) => \`Hello, \${n}!\`;\nconsole.log(f('Daytona'));`)
   assert.deepEqual([r.exitCode, r.result.trimEnd()], [0, 'Hello, Daytona!'])
 
-  r = await p.codeRun('console.log(`${process.argv[2]} ${process.env.FOO}`)', { argv: ['Daytona'], env: { FOO: 'BAR' } })
+  // Where the arguments begin has changed between the two.
+  r = await p.codeRun(`console.log(process.argv[${OLD ? 2 : 1}], process.env.FOO)`, { argv: ['Daytona'], env: { FOO: 'BAR' } })
   assert.equal(r.result.trim(), 'Daytona BAR')
 
   r = await p.codeRun('setTimeout(() => console.log("Done"), 1000);', undefined, 60)

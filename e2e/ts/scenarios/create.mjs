@@ -55,7 +55,7 @@ async function ephemeral(d) {
 }
 
 async function imageAndResources(d) {
-  await fails('BadRequest', () => d.create({ image: 'debian:12', resources: { cpu: 2, memory: 2, disk: 4 } }), 'image')
+  await fails('BadRequest', () => d.create({ image: 'debian:12', resources: { cpu: 2, memory: 2, disk: 4 } }), 'build')
 }
 
 run(async (d) => {
