@@ -48,10 +48,11 @@ func (c *client) snapshot(ctx context.Context, name string) (snapshotState, erro
 		return s, err
 	}
 	if s.State != "active" {
-		// The readiness report carries the line; it answers 503 until all is ready.
+		// The readiness report carries the line; it answers 503 until all is
+		// ready.
 		var health struct {
 			Details map[string]struct {
-				Progress string `json:"progress"`
+				Message string `json:"message"`
 			} `json:"details"`
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+"/health/ready", nil)
@@ -65,8 +66,8 @@ func (c *client) snapshot(ctx context.Context, name string) (snapshotState, erro
 		defer res.Body.Close()
 		if json.NewDecoder(res.Body).Decode(&health) == nil {
 			for _, d := range health.Details {
-				if d.Progress != "" {
-					s.Progress = d.Progress
+				if d.Message != "" {
+					s.Progress = d.Message
 				}
 			}
 		}
