@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
@@ -100,7 +101,11 @@ func (a *API) runChecks(ctx context.Context) map[string]error {
 		all.Go(func() {
 			err := check(ctx)
 			if err != nil {
-				a.log.Warn("dependency is not ready", "dependency", name, "error", err)
+				level := slog.LevelDebug // who asked reads the same
+				if _, told := asFault(err); !told {
+					level = slog.LevelWarn
+				}
+				a.log.Log(ctx, level, "dependency is not ready", "dependency", name, "error", err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
