@@ -73,6 +73,7 @@ const (
 	pidFile    = "pid"         // the shim wrote its number
 	exitFile   = "exit"        // the shim wrote how its child ended
 	endFile    = "end.json"    // why it was ended from outside
+	saidFile   = "said.json"   // what Wait said of its end
 )
 
 func (d *Driver) path(id, file string) string { return filepath.Join(d.cfg.Dir, id, file) }
@@ -88,8 +89,16 @@ func (d *Driver) Create(ctx context.Context, b runner.Bundle) error {
 	if b.ID == "" || strings.ContainsAny(b.ID, "/\x00") || strings.HasPrefix(b.ID, ".") {
 		return fault.New(fault.Invalid, "container id %q is not valid", b.ID)
 	}
+	if len(b.Args) == 0 {
+		return fault.New(fault.Invalid, "container %s has no program", b.ID)
+	}
 	if _, err := d.load(b.ID); err == nil {
-		return fault.New(fault.Conflict, "container %s exists", b.ID)
+		if pid, started := d.shimPID(b.ID); !started || alive(pid, b.ID) {
+			return nil
+		}
+		if err := d.purge(ctx, b.ID); err != nil { // the next life of one that ended
+			return err
+		}
 	}
 	data, err := json.Marshal(b)
 	if err != nil {
@@ -116,10 +125,11 @@ echo $$ >"$dir/pid.tmp" && mv "$dir/pid.tmp" "$dir/pid" || exit 1
 [ -e "$dir/bundle.json" ] || exit 1
 "$@" </dev/null >>"$log" 2>&1 &
 child=$!
-trap 'kill -TERM $child' TERM
+trap 'told=1; kill -TERM $child' TERM
 while :; do
+  told=
   wait $child; status=$?
-  kill -0 $child 2>/dev/null || break
+  [ "$told" ] || break
 done
 echo $status >"$dir/exit.tmp" && mv "$dir/exit.tmp" "$dir/exit"
 `
@@ -139,6 +149,10 @@ func (d *Driver) Start(ctx context.Context, b runner.Bundle) error {
 		}
 		return fault.New(fault.Conflict, "container %s has ended", b.ID)
 	}
+	// A process that was killed here may have launched one already.
+	if err := killAll(ctx, b.ID, 0); err != nil {
+		return err
+	}
 	if err := d.launch(b); err != nil {
 		return err
 	}
@@ -157,9 +171,6 @@ func (d *Driver) Start(ctx context.Context, b runner.Bundle) error {
 
 func (d *Driver) launch(b runner.Bundle) error {
 	args := slices.Clone(b.Args)
-	if len(args) == 0 {
-		return fault.New(fault.Invalid, "container %s has no program", b.ID)
-	}
 	args[0] = d.program(b)
 	dir := filepath.Join(d.cfg.Dir, b.ID)
 	cmd := exec.Command("/bin/sh", append([]string{"-c", shim, "shim", dir, filepath.Join(b.Dir, "fake.log")}, args...)...)
@@ -288,11 +299,19 @@ func (d *Driver) Dial(ctx context.Context, b runner.Bundle, port int) (net.Conn,
 	if err := d.pass(ctx, "Dial"); err != nil {
 		return nil, err
 	}
-	var dialer net.Dialer
-	if port == toolboxPort {
-		return dialer.DialContext(ctx, "unix", d.socket(b.ID))
+	if _, err := d.load(b.ID); err != nil {
+		return nil, err
 	}
-	return dialer.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	var dialer net.Dialer
+	network, address := "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	if port == toolboxPort {
+		network, address = "unix", d.socket(b.ID)
+	}
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "port %d of container %s cannot be reached", port, b.ID)
+	}
+	return conn, nil
 }
 
 const toolboxPort = 2280
@@ -300,25 +319,37 @@ const toolboxPort = 2280
 // pollPause is between two looks for processes that are being killed.
 const pollPause = 2 * time.Millisecond
 
-// endOf says how a container whose shim is gone ended.
+// endOf says how a container whose shim is gone ended; always the same, once it
+// was asked.
 func (d *Driver) endOf(id string) runnerapi.End {
-	end := runnerapi.End{Cause: runnerapi.CauseExit, ExitCode: -1, At: time.Now()}
+	var end runnerapi.End
+	if data, err := os.ReadFile(d.path(id, saidFile)); err == nil && json.Unmarshal(data, &end) == nil {
+		return end
+	}
+	end = d.findEnd(id)
+	if data, err := json.Marshal(end); err == nil {
+		_ = atomicfile.WriteFast(d.path(id, saidFile), data, 0o600) // else it is found anew
+	}
+	return end
+}
+
+func (d *Driver) findEnd(id string) runnerapi.End {
+	// Times are kept without the clock's own reading, so that they stay equal.
+	end := runnerapi.End{Cause: runnerapi.CauseExit, ExitCode: -1, At: time.Now().Round(0).UTC()}
 	if data, err := os.ReadFile(d.path(id, exitFile)); err == nil {
 		if code, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil {
 			end.ExitCode = code
 			end.Evidence = fmt.Sprintf("the first process ended with status %d", code)
 		}
 	}
-	if data, err := os.ReadFile(d.path(id, endFile)); err == nil {
-		var forced runnerapi.End
-		if json.Unmarshal(data, &forced) == nil {
-			end.Cause = forced.Cause
-			if forced.ExitCode != 0 {
-				end.ExitCode = forced.ExitCode
-			}
-			if forced.Evidence != "" {
-				end.Evidence = forced.Evidence
-			}
+	var forced runnerapi.End
+	if data, err := os.ReadFile(d.path(id, endFile)); err == nil && json.Unmarshal(data, &forced) == nil {
+		end.Cause = forced.Cause
+		if forced.ExitCode != 0 {
+			end.ExitCode = forced.ExitCode
+		}
+		if forced.Evidence != "" {
+			end.Evidence = forced.Evidence
 		}
 	}
 	return end

@@ -50,8 +50,20 @@ func (d *Driver) Delete(ctx context.Context, id string) error {
 	if err := d.pass(ctx, "Delete"); err != nil {
 		return err
 	}
+	return d.purge(ctx, id)
+}
+
+func (d *Driver) purge(ctx context.Context, id string) error {
 	session := d.session(id)
-	// First the file without which a shim does not go on.
+	if session != 0 && alive(session, id) { // whoever waits shall hear why
+		if err := d.note(id, runnerapi.End{Cause: runnerapi.CauseUser, Evidence: "it was deleted"}); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := killAll(ctx, id, session); err != nil {
+			return err
+		}
+	}
+	// The file without which a shim that was just launched does not go on.
 	if err := os.Remove(d.path(id, bundleFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -77,14 +89,17 @@ func (d *Driver) Wait(ctx context.Context, id string) (runnerapi.End, error) {
 		return runnerapi.End{}, fault.New(fault.Conflict, "container %s was not started", id)
 	}
 	if err := waitPID(ctx, pid, id); err != nil {
+		if ctx.Err() != nil {
+			err = fault.Wrap(err, fault.Timeout, "container %s still runs", id)
+		}
 		return runnerapi.End{}, err
 	}
 	// The first process is gone; as in a real container, so are all others.
 	if err := killAll(ctx, id, pid); err != nil {
 		return runnerapi.End{}, err
 	}
-	if _, err := d.load(id); err != nil {
-		return runnerapi.End{}, err
+	if _, err := d.load(id); fault.Is(err, fault.NotFound) {
+		return runnerapi.End{Cause: runnerapi.CauseUser, ExitCode: -1, Evidence: "it was deleted", At: time.Now()}, nil
 	}
 	return d.endOf(id), nil
 }
