@@ -106,6 +106,9 @@ func (a *API) dispatch(w http.ResponseWriter, r *http.Request) {
 	case path == "":
 		infoOf(r).route = "/"
 		a.only(w, r, a.frontPage)
+	case path == eventsPath:
+		infoOf(r).route = path
+		a.only(w, r, a.refuseEvents)
 	case strings.HasPrefix(path, basePath+"/"):
 		a.serveRoute(w, r, path)
 	default:
