@@ -118,7 +118,13 @@ func New(engine Engine, cfg Config) (*Driver, error) {
 func (d *Driver) Name() string { return d.engine.Name() }
 
 // cgroup is the control group of a container.
-func (d *Driver) cgroup(id string) string { return d.cfg.CgroupParent + "/" + id }
+// cgroup is the control group of a container: the one in which it was made.
+func (d *Driver) cgroup(r record) string {
+	if r.Cgroup != "" {
+		return r.Cgroup
+	}
+	return d.cfg.CgroupParent + "/" + r.ID
+}
 
 // Create implements runner.Driver. Where the container exists and has not
 // ended it is kept as it is; what is left of an ended or half-made one gives
@@ -167,6 +173,7 @@ func (d *Driver) create(ctx context.Context, b runner.Bundle, spec *specs.Spec) 
 	r := record{
 		ID: b.ID, Dir: b.Dir, Phase: phaseCreating, BootID: boot, CreatedAt: now,
 		Incarnation: strconv.FormatInt(now.UnixNano(), 36),
+		Cgroup:      d.cfg.CgroupParent + "/" + b.ID,
 	}
 	state := filepath.Join(d.store.dir(b.ID), engineDir)
 	if err := os.MkdirAll(state, 0o711); err != nil {
@@ -176,7 +183,7 @@ func (d *Driver) create(ctx context.Context, b runner.Bundle, spec *specs.Spec) 
 	if err := d.store.save(r); err != nil {
 		return err
 	}
-	group := d.cgroup(b.ID)
+	group := d.cgroup(r)
 	// What a lost record left may still be there.
 	if err := d.empty(ctx, group); err != nil {
 		return err
@@ -295,7 +302,7 @@ func (d *Driver) ask(ctx context.Context, r record, grace time.Duration) error {
 func (d *Driver) killAll(ctx context.Context, r record) error {
 	ctx, cancel := context.WithTimeout(ctx, killTime)
 	defer cancel()
-	err := d.groups.kill(ctx, d.cgroup(r.ID))
+	err := d.groups.kill(ctx, d.cgroup(r))
 	if err == nil {
 		// A group no longer lists a process that is on its way out.
 		err = waitEnd(ctx, r)
@@ -347,7 +354,14 @@ func (d *Driver) Delete(ctx context.Context, id string) error {
 
 // purge removes whatever there is of a container, from any state.
 func (d *Driver) purge(ctx context.Context, id string) error {
-	if err := d.empty(ctx, d.cgroup(id)); err != nil {
+	r, err := d.store.load(id)
+	if fault.Is(err, fault.NotFound) {
+		r, err = record{ID: id}, nil // its control group may be left all the same
+	}
+	if err != nil {
+		return err
+	}
+	if err := d.empty(ctx, d.cgroup(r)); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "container %s could not be removed", id)
 	}
 	if err := os.RemoveAll(d.store.dir(id)); err != nil {
@@ -491,7 +505,7 @@ func (d *Driver) settle(ctx context.Context, r record, f facts) (runnerapi.End, 
 	f.stopMarked = d.store.stopMarked(r.ID)
 	f.otherBoot = now.BootID != boot
 	f.started = now.Phase == phaseStarted
-	if u, err := d.groups.usage(d.cgroup(r.ID)); err == nil {
+	if u, err := d.groups.usage(d.cgroup(r)); err == nil {
 		f.oomKills, f.pidsHits = u.oomKills, u.pidsHits
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return runnerapi.End{}, nil, err
@@ -506,10 +520,11 @@ func (d *Driver) settle(ctx context.Context, r record, f facts) (runnerapi.End, 
 
 // Stats implements runner.Driver.
 func (d *Driver) Stats(_ context.Context, id string) (runner.Stats, error) {
-	if _, err := d.load(id); err != nil {
+	r, err := d.load(id)
+	if err != nil {
 		return runner.Stats{}, err
 	}
-	u, err := d.groups.usage(d.cgroup(id))
+	u, err := d.groups.usage(d.cgroup(r))
 	if errors.Is(err, fs.ErrNotExist) {
 		return runner.Stats{}, fault.New(fault.Conflict, "container %s has ended", id)
 	}

@@ -30,6 +30,7 @@ type record struct {
 	// Incarnation tells containers of one id apart.
 	Incarnation string
 	BootID      string
+	Cgroup      string // its control group: the configured parent may change while it lives
 	PID         int    // init process, or the engine's process in its place
 	StartTime   uint64 // of PID, in clock ticks since boot
 	CreatedAt   time.Time

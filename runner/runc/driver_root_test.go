@@ -34,3 +34,33 @@ func TestDriver(t *testing.T) {
 		})
 	})
 }
+
+// An operator may move the control groups of sandboxes while some run.
+func TestControlGroupMoved(t *testing.T) {
+	moved := ""
+	d, fx := drivertest.NewHost(t, drivertest.HostConfig{
+		Name: "runc", UserNS: 500000, Features: drivertest.Features{Isolated: true, Limits: true},
+		Open: func(root, cgroupParent string) (runner.Driver, error) { return open(root, cgroupParent+moved) },
+	})
+	b := fx.NewBundle(t)
+	ctx := t.Context()
+	for _, do := range []func() error{
+		func() error { return d.Create(ctx, b) },
+		func() error { return d.Start(ctx, b) },
+	} {
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	moved = "/moved"
+	again := fx.Reopen(t)
+	if stats, err := again.Stats(ctx, b.ID); err != nil || stats.Pids == 0 {
+		t.Errorf("stats of a container made under another parent: %+v, %v", stats, err)
+	}
+	if err := again.Delete(ctx, b.ID); err != nil {
+		t.Fatal(err)
+	}
+	if litter := fx.Litter(t, b); len(litter) > 0 {
+		t.Errorf("left behind: %v", litter)
+	}
+}
