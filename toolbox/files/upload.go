@@ -53,6 +53,7 @@ func (s *Service) receive(r *http.Request) (string, error) {
 		_, err := write(path, r.Body, dirMode)
 		return path, uploadProblem(err, path)
 	}
+	r.Body = inLargePieces(r.Body)
 	parts, err := r.MultipartReader()
 	if err != nil {
 		return "", malformed(err)
@@ -147,7 +148,7 @@ func (b *bulkUpload) fail(format string, args ...any) {
 // files[i].path and after it the part files[i].file. Each file stands for
 // itself: the good ones stay when others fail.
 func (s *Service) BulkUpload(w http.ResponseWriter, r *http.Request) error {
-	ending := &tail{ReadCloser: r.Body}
+	ending := &tail{ReadCloser: inLargePieces(r.Body)}
 	r.Body = ending
 	parts, err := r.MultipartReader()
 	if err != nil {

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"io/fs"
@@ -14,7 +15,7 @@ import (
 )
 
 // copyBuffer is how much of a body is in memory at a time.
-const copyBuffer = 128 << 10
+const copyBuffer = 256 << 10
 
 // write stores what body holds at path and returns the number of bytes. The
 // file appears whole or not at all: the bytes go to a new file beside it, which
@@ -126,7 +127,19 @@ func overwrite(path string, body io.Reader) (int64, error) {
 	return n, errors.Join(err, f.Close())
 }
 
+// copyBody writes in large pieces whatever the size of those that arrive: the
+// multipart parser hands out 4 KiB at a time, and a system call is dear in a
+// sandbox.
 func copyBody(f *os.File, body io.Reader) (int64, error) {
-	// Hide the file's ReadFrom, which would choose a buffer of its own.
-	return io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{body}, make([]byte, copyBuffer))
+	buffer := bufio.NewWriterSize(struct{ io.Writer }{f}, copyBuffer)
+	n, err := buffer.ReadFrom(body)
+	return n, errors.Join(err, buffer.Flush())
+}
+
+// inLargePieces makes a body be read from the connection in large pieces.
+func inLargePieces(body io.ReadCloser) io.ReadCloser {
+	return struct {
+		io.Reader
+		io.Closer
+	}{bufio.NewReaderSize(body, copyBuffer), body}
 }
