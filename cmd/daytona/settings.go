@@ -69,7 +69,6 @@ func declare() (*settings, *options.Set) {
 		LogLevel: "info", LogFormat: "text", CreateBudget: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
 		Region: "us", DefaultSnapshot: "daytona-slim", Quota: org.DefaultQuota(),
 		Isolation: isolationGVisor, GVisorPlatform: "systrap", CgroupParent: "/daytona", Disk: "auto", NetworkPrefix: "dtn",
-		Warm: map[string]int{"daytona-slim": 2},
 	}
 	set := options.New("DAYTONA_")
 	set.Add(
@@ -119,7 +118,7 @@ func declare() (*settings, *options.Set) {
 		options.Option{Group: "Sandboxes", Name: "isolations", Value: options.Strings(&s.Isolations),
 			Help: "isolations on offer beside the default, such as gvisor,runc", Check: s.checkIsolations},
 		options.Option{Group: "Sandboxes", Name: "warm", Value: options.Map(&s.Warm, options.Count),
-			Help: "booted sandboxes to keep ready, by snapshot, such as daytona-slim=2"},
+			Help: "booted sandboxes to keep ready, by snapshot, such as daytona-slim=4 (default two of the default snapshot, none with isolation fake)"},
 		options.Option{Group: "Sandboxes", Name: "runsc", Value: options.String(&s.Runsc),
 			Help: "path of gVisor's runsc (default beside this program, then PATH)"},
 		options.Option{Group: "Sandboxes", Name: "gvisor-platform", Value: options.String(&s.GVisorPlatform),
@@ -156,6 +155,18 @@ func declare() (*settings, *options.Set) {
 
 func quota(name, help string, p *int) options.Option {
 	return options.Option{Group: "Organizations", Name: name, Help: help, Value: options.Int(p), Check: options.AtLeast(p, 0)}
+}
+
+// defaultWarm is how many sandboxes of the default snapshot wait booted where
+// the operator does not say.
+const defaultWarm = 2
+
+// warm is how many sandboxes of each snapshot wait booted.
+func (s *settings) warm() map[string]int {
+	if s.Warm == nil && s.Isolation != isolationFake { // those would be processes of this user
+		return map[string]int{s.DefaultSnapshot: defaultWarm}
+	}
+	return s.Warm
 }
 
 // offered lists the isolations, the default first.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -218,6 +219,28 @@ func TestTracingIsAskedFor(t *testing.T) {
 	} {
 		if got := tracingWanted(func(name string) string { return tt.env[name] }); got != tt.want {
 			t.Errorf("%v: %v", tt.env, got)
+		}
+	}
+}
+
+func TestWarm(t *testing.T) {
+	for _, tt := range []struct {
+		args string
+		want map[string]int
+	}{
+		{"", map[string]int{"daytona-slim": 2}},
+		{"--default-snapshot other", map[string]int{"other": 2}},
+		{"--warm daytona-slim=5,other=1", map[string]int{"daytona-slim": 5, "other": 1}},
+		{"--warm daytona-slim=0", map[string]int{"daytona-slim": 0}},
+		{"--isolation fake", nil},
+		{"--isolation fake --warm daytona-slim=1", map[string]int{"daytona-slim": 1}},
+	} {
+		s, err := read(t, append(strings.Fields(tt.args), "--data", t.TempDir()), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.args, err)
+		}
+		if got := s.warm(); !maps.Equal(got, tt.want) {
+			t.Errorf("%q: %v, want %v", tt.args, got, tt.want)
 		}
 	}
 }
