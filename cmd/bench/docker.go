@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,9 +22,13 @@ type docker struct {
 	host   string
 	daemon *exec.Cmd
 	exited chan error
+	bridge bool // the daemon made the bridge, so it goes with it
 }
 
-const dockerImage = "bench:latest"
+const (
+	dockerImage = "bench:latest"
+	bridge      = "docker0"
+)
 
 // startDocker starts the daemon and imports a root file system as its image.
 func startDocker(ctx context.Context, dir string, rootfs func(io.Writer) error) (*docker, error) {
@@ -36,8 +41,12 @@ func startDocker(ctx context.Context, dir string, rootfs func(io.Writer) error) 
 	}
 	defer log.Close()
 	d := &docker{dir: dir, host: "unix://" + filepath.Join(dir, "docker.sock"), exited: make(chan error, 1)}
+	_, err = net.InterfaceByName(bridge)
+	d.bridge = err != nil
 	d.daemon = exec.Command("dockerd", "--host", d.host, "--data-root", filepath.Join(dir, "data"),
-		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "docker.pid"), "--bip", "10.213.0.1/16")
+		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "docker.pid"), "--bip", "10.209.0.1/16",
+		// Docker would close the way of every other bridge and device on this host.
+		"--iptables=false", "--ip6tables=false")
 	d.daemon.Stdout, d.daemon.Stderr = log, log
 	d.daemon.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := d.daemon.Start(); err != nil {
@@ -165,10 +174,17 @@ func (d *docker) Close() error {
 	}
 	select {
 	case <-d.exited:
-		return nil
 	case <-time.After(30 * time.Second):
-		return d.daemon.Process.Kill()
+		_ = d.daemon.Process.Kill()
+		<-d.exited
 	}
+	if !d.bridge {
+		return nil
+	}
+	if out, err := exec.Command("ip", "link", "delete", bridge).CombinedOutput(); err != nil {
+		return fmt.Errorf("remove %s: %w: %s", bridge, err, out)
+	}
+	return nil
 }
 
 // counter counts the bytes written to it.
