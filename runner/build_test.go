@@ -118,4 +118,8 @@ func TestBuildThatWasInterrupted(t *testing.T) {
 	again := reopen(t, w.dir, nil)
 	again.nothingLeft()
 	release()
+	// What was under way ends now, before its directory is removed.
+	if err := w.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

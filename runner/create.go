@@ -28,8 +28,7 @@ func (r *Runner) Create(ctx context.Context, spec runnerapi.Spec) (runnerapi.San
 	if _, err := r.driver(spec.Isolation); err != nil {
 		return runnerapi.Sandbox{}, err
 	}
-	r.busy.Add(1)
-	defer r.busy.Add(-1)
+	defer r.attend()()
 	check := func(sb *sandbox) (bool, error) {
 		rec := &sb.rec
 		switch {

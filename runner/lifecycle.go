@@ -13,8 +13,7 @@ import (
 
 // Start boots a stopped sandbox over the root that it had.
 func (r *Runner) Start(ctx context.Context, id string) (runnerapi.Sandbox, error) {
-	r.busy.Add(1)
-	defer r.busy.Add(-1)
+	defer r.attend()()
 	check := func(sb *sandbox) (bool, error) {
 		switch rec := &sb.rec; {
 		case rec.Phase == "" || rec.hidden():

@@ -38,6 +38,8 @@ type Runner struct {
 	bootID  string
 	boots   *semaphore.Weighted // bounds sandboxes that boot at once
 	busy    atomic.Int64        // creates and starts that somebody waits for
+	// lastBusy is when the last of them ended, in nanoseconds since 1970.
+	lastBusy atomic.Int64
 
 	mu        sync.Mutex
 	sandboxes map[string]*sandbox
@@ -148,22 +150,15 @@ func (r *Runner) janitor(ctx context.Context) {
 
 // Close waits for the operations under way and releases the directory. No
 // sandbox is touched. When ctx ends first, what is under way is left to the
-// recovery of the next Open.
+// recovery of the next Open; another call waits for it.
 func (r *Runner) Close(ctx context.Context) error {
 	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return nil
-	}
+	closed := r.closed
 	r.closed = true
 	r.mu.Unlock()
-	idle := make(chan struct{})
-	go func() { r.ops.Wait(); close(idle) }()
-	var err error
-	select {
-	case <-idle:
-	case <-ctx.Done():
-		err = fmt.Errorf("runner: operations are still under way: %w", ctx.Err())
+	err := r.awaitOperations(ctx)
+	if closed {
+		return err
 	}
 	r.cancel()
 	for _, sb := range r.all() {
@@ -177,6 +172,17 @@ func (r *Runner) Close(ctx context.Context) error {
 		err = errors.Join(err, part.Close())
 	}
 	return errors.Join(err, r.lock.Close())
+}
+
+func (r *Runner) awaitOperations(ctx context.Context) error {
+	idle := make(chan struct{})
+	go func() { r.ops.Wait(); close(idle) }()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("runner: operations are still under way: %w", ctx.Err())
+	}
 }
 
 // StopAll ends every sandbox: those that somebody has asked for are stopped and

@@ -187,14 +187,33 @@ func (r *Runner) roomForWarm() (bool, error) {
 	return mem.availableMiB >= r.cfg.MemoryReserveMiB, err
 }
 
-// yieldToRequests lets creates that somebody waits for go first, for a while.
+// yieldToRequests lets creates that somebody waits for go first, and leaves the
+// processors to what is done with a new sandbox first, for a while.
 func (r *Runner) yieldToRequests(ctx context.Context) {
-	deadline := time.Now().Add(3 * time.Second)
-	for r.busy.Load() > 0 && time.Now().Before(deadline) && ctx.Err() == nil {
+	const quiet, most = 250 * time.Millisecond, 3 * time.Second
+	deadline := time.Now().Add(most)
+	for ctx.Err() == nil && time.Now().Before(deadline) {
+		wait := quiet
+		if r.busy.Load() == 0 {
+			wait = quiet - time.Since(time.Unix(0, r.lastBusy.Load()))
+		}
+		if wait <= 0 {
+			return
+		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(wait):
 		}
+	}
+}
+
+// attend counts a create or start that somebody waits for, until the returned
+// function is called.
+func (r *Runner) attend() (done func()) {
+	r.busy.Add(1)
+	return func() {
+		r.lastBusy.Store(time.Now().UnixNano())
+		r.busy.Add(-1)
 	}
 }
 
