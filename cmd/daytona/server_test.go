@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -341,5 +342,35 @@ func TestDown(t *testing.T) {
 	again := start(t, dir)
 	if status, _ := again.get(t, "/api/sandbox", p.key); status != 200 {
 		t.Errorf("afterwards: %d", status)
+	}
+}
+
+func TestTracesAreExported(t *testing.T) {
+	bodies := make(chan string, 100)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if body, err := io.ReadAll(r.Body); err == nil && r.URL.Path == "/v1/traces" {
+			bodies <- string(body)
+		}
+	}))
+	defer collector.Close()
+	for name, value := range map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_BSP_SCHEDULE_DELAY": "50",
+	} {
+		t.Setenv(name, value)
+	}
+	p := start(t, t.TempDir())
+	if status, body := p.get(t, "/api/api-keys/current", p.key); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	deadline := time.After(20 * time.Second)
+	for {
+		select {
+		case body := <-bodies: // protobuf leaves texts as they are
+			if strings.Contains(body, "GET /api/api-keys/current") && strings.Contains(body, "daytona.request_id") {
+				return
+			}
+		case <-deadline:
+			t.Fatal("no span of the request reached the collector")
+		}
 	}
 }
