@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -236,6 +238,15 @@ func outside(t *testing.T, addrs []string) {
 	t.Helper()
 	ns, here, there := networkPrefix+"out", networkPrefix+"out0", networkPrefix+"out1"
 	const near, far = "198.18.213.1", "198.18.213.2" // for benchmarks: hardly in use
+	// One such outside a host: two would own the same addresses.
+	lock, err := os.OpenFile("/run/lock/daytona-e2e-outside", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Close() })
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
 	clean := func() {
 		_ = exec.Command("ip", "netns", "delete", ns).Run()
 		_ = exec.Command("ip", "link", "delete", here).Run()
@@ -261,7 +272,7 @@ func outside(t *testing.T, addrs []string) {
 			continue // reached only where the host routes IPv6; refusal is tested all the same
 		}
 		run("-n", ns, "addr", "add", addr+"/32", "dev", "lo")
-		run("route", "add", addr+"/32", "via", far, "dev", here)
+		run("route", "replace", addr+"/32", "via", far, "dev", here)
 	}
 	cmd := exec.Command("ip", "netns", "exec", ns, "python3", "-m", "http.server", "8080", "--bind", "0.0.0.0", "--directory", t.TempDir())
 	if err := cmd.Start(); err != nil {

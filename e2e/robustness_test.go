@@ -233,7 +233,9 @@ func (c *client) settled(ctx context.Context) error {
 // nothingMore waits until the host looks as it did before.
 func nothingMore(t *testing.T, before world) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+	// A sandbox of the pool that was on offer when the server was killed stays
+	// for a minute: the row that names it may have been written.
+	for deadline := time.Now().Add(100 * time.Second); ; time.Sleep(200 * time.Millisecond) {
 		now, err := look(shared)
 		if err != nil {
 			t.Fatal(err)

@@ -66,8 +66,9 @@ async def node(d, language, typed):
     )
     eq(r.result.strip(), "Daytona BAR", f"{language} argv and env")
 
-    r = await call(p.code_run("console.log('before'); throw new Error('boom')"))
-    assert "boom" in r.result, r.result
+    if typed or not OLD:
+        r = await call(p.code_run("console.log('before'); throw new Error('boom')"))
+        assert "boom" in r.result, r.result
     if not OLD:  # the old client pipes into grep, whose exit code it reports
         eq(r.exit_code, 1, f"{language} exit code")
         r = await call(p.code_run("process.exit(5)"))
