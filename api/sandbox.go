@@ -87,7 +87,12 @@ type Sandbox struct {
 	SandboxClass    SandboxClass `json:"sandboxClass,omitempty"`
 	RunnerID        string       `json:"runnerId,omitempty"`
 	Isolation       string       `json:"isolation,omitempty"` // gvisor, runc
-	KVM             bool         `json:"kvm"`                 // demanded by clients from 2026-09; always false
+	// EndCause is the one reason for which it last ended: user, idle, exit,
+	// out_of_memory, pids, disk_full, host_lost or start_failed. It and
+	// EndEvidence, which says how that is known, are left out while it runs.
+	EndCause    string `json:"endCause,omitempty"`
+	EndEvidence string `json:"endEvidence,omitempty"`
+	KVM         bool   `json:"kvm"` // demanded by clients from 2026-09; always false
 }
 
 // SandboxListItem is a sandbox in a list.

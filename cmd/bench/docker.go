@@ -32,7 +32,7 @@ const (
 
 // startDocker starts the daemon and imports a root file system as its image.
 func startDocker(ctx context.Context, dir string, rootfs func(io.Writer) error) (*docker, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err
 	}
 	log, err := os.Create(filepath.Join(dir, "dockerd.log"))

@@ -41,7 +41,7 @@ const (
 // startServer starts bin/daytona beside this program and waits until its default
 // snapshot is ready, which takes minutes in a new data directory.
 func startServer(ctx context.Context, bin, dir, isolation string, warm int, say func(string, ...any)) (*server, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err
 	}
 	port, err := freePort()

@@ -53,7 +53,7 @@ func (a *API) toSandbox(c client, s sandbox.Sandbox) api.Sandbox {
 		},
 		Name: s.Name, ToolboxProxyURL: a.toolboxURL(), Recoverable: s.Recoverable,
 		LastActivityAt: api.AtOrNull(s.LastActivityAt), SandboxClass: api.ClassContainer,
-		RunnerID: s.RunnerID, Isolation: s.Isolation,
+		RunnerID: s.RunnerID, Isolation: s.Isolation, EndCause: s.EndCause, EndEvidence: s.EndEvidence,
 	}
 	if s.DaemonVersion != nil {
 		out.DaemonVersion = *s.DaemonVersion

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"daytona/controlplane/controlplanetest"
 	"daytona/internal/fault"
@@ -176,6 +177,21 @@ func TestAFailedSandboxSaysWhy(t *testing.T) {
 	res := s.Do(t, request{Method: "POST", Path: "/api/sandbox", Key: s.Key})
 	if res.Status != 200 || res.Object(t)["state"] != "error" || !strings.Contains(fmt.Sprint(res.Object(t)["errorReason"]), "no room") {
 		t.Errorf("%d %s", res.Status, res.Body)
+	}
+}
+
+func TestASandboxThatEndedSaysWhy(t *testing.T) {
+	s := controlplanetest.New(t)
+	id := fmt.Sprint(create(t, s, "")["id"])
+	s.Runner.Die(id, runnerapi.CauseOutOfMemory)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		got := s.Do(t, request{Method: "GET", Path: "/api/sandbox/" + id, Key: s.Key}).Object(t)
+		if got["state"] == "stopped" && got["endCause"] == "out_of_memory" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("state %v, endCause %v", got["state"], got["endCause"])
+		}
 	}
 }
 

@@ -195,7 +195,7 @@ func (s *Service) Sync(ctx context.Context, now time.Time) (settled bool, err er
 				errs = append(errs, err)
 			}
 			if next.State != row.State {
-				s.c.Log.Info("snapshot changed", "snapshot", row.Name, "from", row.State, "to", next.State, "reason", next.ErrorReason)
+				s.c.Log.Info("snapshot changed", "snapshot", row.Name, "from", row.State, "to", next.State, "reason", text(next.ErrorReason))
 			}
 		}
 		if next.State == Building || next.State == Pulling || next.State == Pending {
@@ -243,4 +243,11 @@ func deref[T any](p *T) T {
 		return zero
 	}
 	return *p
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
