@@ -58,15 +58,12 @@ func lockData(dir string) (*dataLock, error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	l := &dataLock{file}
-	if err := file.Truncate(0); err == nil {
-		_, err = file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	// Who holds the lock is for messages only: a full disk must not keep the
+	// server from starting, since deleting sandboxes is what empties it.
+	if file.Truncate(0) == nil {
+		_, _ = file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	if err != nil {
-		l.release()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return l, nil
+	return &dataLock{file}, nil
 }
 
 func (l *dataLock) release() { _ = l.file.Close() }

@@ -1,5 +1,3 @@
-// Package imports holds the arrows of the architecture: which part of the tree
-// may import which.
 package imports
 
 import (
