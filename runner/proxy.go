@@ -30,6 +30,11 @@ func (r *Runner) ServeToolbox(w http.ResponseWriter, req *http.Request, id strin
 }
 
 func (r *Runner) forward(w http.ResponseWriter, req *http.Request, id string, l *link) {
+	// Without it net/http reads and closes the request's body before it sends
+	// the first byte of the answer. The transport, which looks once more for
+	// the body's end, would find it closed and give up the connection in the
+	// middle of the answer. Writers that cannot (of HTTP/2) need not.
+	_ = http.NewResponseController(w).EnableFullDuplex()
 	proxy := httputil.ReverseProxy{
 		Rewrite:       func(p *httputil.ProxyRequest) { rewrite(p, l.token) },
 		Transport:     l.transport,

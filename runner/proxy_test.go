@@ -2,6 +2,8 @@ package runner_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -70,6 +72,59 @@ func TestServeToolboxStripsCredentials(t *testing.T) {
 				t.Errorf("path: %s", r.URL.EscapedPath())
 			}
 		})
+	}
+}
+
+// An answer may begin before the whole request has been read: the toolbox
+// answers a bulk download while the transport still looks for the body's end.
+func TestServeToolboxBothWaysAtOnce(t *testing.T) {
+	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w)
+		if err := c.EnableFullDuplex(); err != nil {
+			t.Error(err)
+		}
+		buf := make([]byte, 16)
+		for {
+			n, err := r.Body.Read(buf)
+			_, _ = w.Write(buf[:n])
+			if err != nil {
+				return
+			}
+			if err := c.Flush(); err != nil {
+				return
+			}
+		}
+	}))
+	defer sink.Close()
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		runner.ForwardTo(sink.Listener.Addr().String(), "token", w, r)
+	}))
+	defer front.Close()
+
+	body, feed := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, front.URL+"/echo", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = feed.Write([]byte("ping 0")) }()
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	for i := range 3 {
+		want := fmt.Sprintf("ping %d", i)
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(res.Body, got); err != nil || string(got) != want {
+			t.Fatalf("echo of %q: %q, %v", want, got, err)
+		}
+		if i < 2 {
+			go func() { _, _ = fmt.Fprintf(feed, "ping %d", i+1) }()
+		}
+	}
+	feed.Close()
+	if rest, err := io.ReadAll(res.Body); err != nil || len(rest) > 0 {
+		t.Errorf("the end: %q, %v", rest, err)
 	}
 }
 
