@@ -4,7 +4,7 @@ import (
 	"errors"
 	"os"
 
-	"daytona/toolbox/process"
+	"daytona/toolbox/launch"
 	"daytona/toolbox/reaper"
 )
 
@@ -14,8 +14,8 @@ func (s *Server) StartEntrypoint(table *reaper.Table, args []string) (*reaper.Ch
 	if len(args) == 0 {
 		return nil, errors.New("no program named")
 	}
-	env := s.env.With(nil)
-	path, err := process.LookPath(args[0], env["PATH"], s.config.WorkDir)
+	env := s.space.Env.With(nil)
+	path, err := launch.LookPath(args[0], env["PATH"], s.config.WorkDir)
 	if err != nil {
 		return nil, err
 	}

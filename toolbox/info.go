@@ -52,7 +52,7 @@ func (s *Server) postInit(w http.ResponseWriter, r *http.Request) error {
 	for name, value := range req.Env {
 		vars[name] = value
 	}
-	s.env.Set(vars)
+	s.space.Env.Set(vars)
 	if req.Token != "" {
 		s.mu.Lock()
 		s.token = sha256.Sum256([]byte(req.Token))
@@ -76,7 +76,7 @@ type dirReply struct {
 }
 
 func (s *Server) getHome(w http.ResponseWriter, _ *http.Request) error {
-	return wire.JSON(w, http.StatusOK, dirReply{s.env.Get("HOME")})
+	return wire.JSON(w, http.StatusOK, dirReply{s.space.Env.Get("HOME")})
 }
 
 func (s *Server) getWorkDir(w http.ResponseWriter, _ *http.Request) error {

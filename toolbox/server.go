@@ -15,6 +15,7 @@ import (
 
 	"daytona/internal/fault"
 	"daytona/toolbox/files"
+	"daytona/toolbox/launch"
 	"daytona/toolbox/process"
 	"daytona/toolbox/reaper"
 	"daytona/toolbox/wire"
@@ -60,7 +61,7 @@ var settings = []string{
 // Server answers the toolbox's requests.
 type Server struct {
 	config  Config
-	env     *process.Environ
+	space   *launch.Space
 	files   *files.Service
 	process *process.Service
 	mux     *http.ServeMux
@@ -96,7 +97,7 @@ func New(c Config) (*Server, error) {
 		}
 		c.WorkDir = dir
 	}
-	env := process.NewEnviron(c.Environ, settings...)
+	env := launch.NewEnviron(c.Environ, settings...)
 	if c.Home == "" {
 		c.Home = env.Get("HOME")
 	}
@@ -104,18 +105,19 @@ func New(c Config) (*Server, error) {
 		c.Home = "/"
 	}
 	env.Set(map[string]string{"HOME": c.Home})
+	space := &launch.Space{Table: c.Table, Env: env, WorkDir: c.WorkDir}
 	s := &Server{
 		config: c,
-		env:    env,
+		space:  space,
 		ready:  make(chan struct{}),
 		token:  sha256.Sum256([]byte(c.Token)),
 		files: &files.Service{
 			WorkDir: c.WorkDir,
-			Home:    func() string { return env.Get("HOME") },
+			Home:    space.Home,
 			Log:     c.Log,
 		},
 		process: process.New(process.Config{
-			Table: c.Table, Env: env, WorkDir: c.WorkDir, MaxOutput: c.MaxOutput, Log: c.Log,
+			Space: space, MaxOutput: c.MaxOutput, Log: c.Log,
 		}),
 	}
 	s.mux = s.routes()
@@ -126,7 +128,7 @@ func New(c Config) (*Server, error) {
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Environ returns the environment that a new process gets, as "K=V".
-func (s *Server) Environ() []string { return s.env.With(nil).Pairs() }
+func (s *Server) Environ() []string { return s.space.Env.With(nil).Pairs() }
 
 // WorkDir returns where processes start.
 func (s *Server) WorkDir() string { return s.config.WorkDir }

@@ -42,6 +42,28 @@ type Service struct {
 	Log     *slog.Logger
 }
 
+// Routes are the routes that the service answers.
+func (s *Service) Routes() []wire.Route {
+	return []wire.Route{
+		{Pattern: "GET /files", Handler: s.List},
+		{Pattern: "GET /files/{$}", Handler: s.List},
+		{Pattern: "DELETE /files", Handler: s.Delete},
+		{Pattern: "DELETE /files/{$}", Handler: s.Delete},
+		{Pattern: "GET /files/download", Handler: s.Download},
+		{Pattern: "POST /files/bulk-download", Handler: s.BulkDownload},
+		{Pattern: "GET /files/find", Handler: s.Find},
+		{Pattern: "GET /files/search", Handler: s.Search},
+		{Pattern: "GET /files/info", Handler: s.Info},
+		{Pattern: "POST /files/folder", Handler: s.CreateFolder},
+		{Pattern: "POST /files/move", Handler: s.Move},
+		{Pattern: "POST /files/permissions", Handler: s.Permissions},
+		{Pattern: "POST /files/replace", Handler: s.Replace},
+		{Pattern: "POST /files/upload", Handler: s.Upload},
+		{Pattern: "POST /files/upload-v2", Handler: s.UploadEntry},
+		{Pattern: "POST /files/bulk-upload", Handler: s.BulkUpload},
+	}
+}
+
 // Resolve returns the path that a client's path means.
 func (s *Service) Resolve(path string) string {
 	switch {

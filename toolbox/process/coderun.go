@@ -9,6 +9,7 @@ import (
 
 	"daytona/internal/fault"
 	"daytona/toolbox/charts"
+	"daytona/toolbox/launch"
 	"daytona/toolbox/wire"
 )
 
@@ -40,12 +41,12 @@ func (s *Service) CodeRun(w http.ResponseWriter, r *http.Request) error {
 	if req.Code == "" {
 		return fault.New(fault.Invalid, "code is required")
 	}
-	if err := checkVars(req.Envs); err != nil {
+	if err := launch.CheckVars(req.Envs); err != nil {
 		return err
 	}
 	j := job{
-		env:     s.Env.With(req.Envs),
-		dir:     s.WorkDir,
+		env:     s.Space.Env.With(req.Envs),
+		dir:     s.Space.WorkDir,
 		timeout: timeLimit(req.Timeout, wire.DialectOf(r)),
 		limit:   s.MaxOutput,
 	}
@@ -94,7 +95,7 @@ func (s *Service) runProgram(r *http.Request, j job, program []string, argv stri
 	if strings.IndexFunc(argv, special) < 0 {
 		j.args = append(program, strings.Fields(argv)...)
 	} else {
-		shell := s.shells.find(j.env)
+		shell := s.Space.Shell(j.env)
 		var line strings.Builder
 		for _, word := range program {
 			line.WriteString(quote(word) + " ")
@@ -102,10 +103,10 @@ func (s *Service) runProgram(r *http.Request, j job, program []string, argv stri
 		j.args = []string{shell, "-c", line.String() + argv}
 	}
 	var err error
-	if j.path, err = LookPath(j.args[0], j.env["PATH"], j.dir); err != nil {
+	if j.path, err = launch.LookPath(j.args[0], j.env["PATH"], j.dir); err != nil {
 		return startFailure(err), nil
 	}
-	return run(r.Context(), s.Table, j)
+	return run(r.Context(), s.Space.Table, j)
 }
 
 // special reports whether a character may mean something to a shell.
@@ -151,12 +152,12 @@ func (s *Service) tempFile(code string) (string, error) {
 
 // typescript returns the command that runs a TypeScript file: what npx would
 // find, without starting npx, which takes longer than most programs run.
-func typescript(env Vars, dir string) []string {
+func typescript(env launch.Vars, dir string) []string {
 	options := []string{"-T", "--ignore-diagnostics", "5107", "-O", `{"module":"CommonJS"}`}
 	found := ""
 	for d := dir; found == ""; d = filepath.Dir(d) {
 		local := filepath.Join(d, "node_modules", ".bin", "ts-node")
-		if executable(local) == nil {
+		if launch.Executable(local) == nil {
 			found = local
 		}
 		if d == filepath.Dir(d) {
@@ -164,7 +165,7 @@ func typescript(env Vars, dir string) []string {
 		}
 	}
 	if found == "" {
-		if global, err := LookPath("ts-node", env["PATH"], dir); err == nil {
+		if global, err := launch.LookPath("ts-node", env["PATH"], dir); err == nil {
 			found = global
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"daytona/toolbox/launch"
 )
 
 // The start of a shell is most of what a short command costs, and under gVisor
@@ -63,7 +65,7 @@ func direct(j job, shell, command string) (out job, ok bool) {
 			return job{}, false
 		}
 	}
-	path, err := LookPath(words[0], j.env["PATH"], j.dir)
+	path, err := launch.LookPath(words[0], j.env["PATH"], j.dir)
 	if err != nil || !filepath.IsAbs(j.dir) {
 		return job{}, false // let the shell say what is wrong
 	}
@@ -73,7 +75,7 @@ func direct(j job, shell, command string) (out job, ok bool) {
 	}
 	j.path, j.args, j.input = path, words, nil
 	// What a shell sets for its children.
-	env := Vars{}
+	env := launch.Vars{}
 	for name, value := range j.env {
 		env[name] = value
 	}

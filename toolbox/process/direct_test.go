@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"daytona/toolbox/launch"
 	"daytona/toolbox/reaper"
 )
 
@@ -29,7 +30,7 @@ func TestPlainWords(t *testing.T) {
 // Every command gives the same with the shell and without.
 func TestDirectIsLikeTheShell(t *testing.T) {
 	const shell = "/bin/bash"
-	if executable(shell) != nil {
+	if launch.Executable(shell) != nil {
 		t.Skip("bash is not installed")
 	}
 	dir, err := filepath.EvalSymlinks(t.TempDir())
@@ -68,7 +69,7 @@ func TestDirectIsLikeTheShell(t *testing.T) {
 	for _, command := range commands {
 		j := job{
 			path: shell, args: []string{shell}, dir: dir, limit: 1 << 20, input: []byte(command + "\n"),
-			env: Vars{"PATH": dir + ":/usr/bin:/bin", "A": "1", "SHLVL": "3", "LANG": "C"},
+			env: launch.Vars{"PATH": dir + ":/usr/bin:/bin", "A": "1", "SHLVL": "3", "LANG": "C"},
 		}
 		want, err := run(t.Context(), table, j)
 		if err != nil {

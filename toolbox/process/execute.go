@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"daytona/internal/fault"
+	"daytona/toolbox/launch"
 	"daytona/toolbox/wire"
 )
 
@@ -35,22 +36,22 @@ func (s *Service) Execute(w http.ResponseWriter, r *http.Request) error {
 	if strings.TrimSpace(req.Command) == "" {
 		return fault.New(fault.Invalid, "command cannot be empty or whitespace-only")
 	}
-	if err := checkVars(req.Envs); err != nil {
+	if err := launch.CheckVars(req.Envs); err != nil {
 		return err
 	}
 	dialect := wire.DialectOf(r)
 	j := job{
-		env:     s.Env.With(req.Envs),
-		dir:     s.dir(req.Cwd),
+		env:     s.Space.Env.With(req.Envs),
+		dir:     s.Space.Dir(req.Cwd),
 		timeout: timeLimit(req.Timeout, dialect),
 		limit:   s.MaxOutput,
 	}
 	var err error
 	if dialect.WrapsCommands() && isWrapped(req.Command) {
 		j.args = splitLegacy(req.Command)
-		j.path, err = LookPath(j.args[0], j.env["PATH"], j.dir)
+		j.path, err = launch.LookPath(j.args[0], j.env["PATH"], j.dir)
 	} else {
-		j.path = s.shells.find(j.env)
+		j.path = s.Space.Shell(j.env)
 		j.args = []string{j.path}
 		j.input = []byte(req.Command + "\n")
 		if plain, ok := direct(j, j.path, req.Command); ok {
@@ -62,7 +63,7 @@ func (s *Service) Execute(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		o = startFailure(err)
 	} else {
-		if o, err = run(r.Context(), s.Table, j); err != nil {
+		if o, err = run(r.Context(), s.Space.Table, j); err != nil {
 			return fmt.Errorf("run command: %w", err)
 		}
 	}

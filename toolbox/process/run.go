@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"daytona/toolbox/launch"
 	"daytona/toolbox/reaper"
 )
 
@@ -16,7 +17,7 @@ import (
 type job struct {
 	path    string
 	args    []string
-	env     Vars
+	env     launch.Vars
 	dir     string
 	input   []byte        // what it finds on its standard input; then it is at the end of file
 	timeout time.Duration // 0 means no limit
@@ -34,8 +35,6 @@ type outcome struct {
 	output   []byte
 	timedOut bool
 }
-
-var errNotInPath = errors.New("executable file not found in $PATH")
 
 // killWait bounds the wait for a killed command: one that belongs to another
 // user, or hangs in the kernel, must not hold the answer back.

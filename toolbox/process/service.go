@@ -6,34 +6,28 @@ package process
 import (
 	"log/slog"
 	"net/http"
-	"path/filepath"
 	"time"
 
 	"daytona/internal/fault"
-	"daytona/toolbox/reaper"
+	"daytona/toolbox/launch"
 	"daytona/toolbox/wire"
 )
 
 // Config is what a Service needs.
 type Config struct {
-	Table   *reaper.Table
-	Env     *Environ
-	WorkDir string // where commands start, and what relative paths start from
+	Space *launch.Space
 	// MaxOutput is how many bytes of a command's output are kept. Defaults
 	// to 16 MiB.
 	MaxOutput int
 	// TempDir holds the programs that cannot be fed on standard input.
 	// Defaults to /tmp.
 	TempDir string
-	// ShellList is the list of registered shells. Defaults to /etc/shells.
-	ShellList string
-	Log       *slog.Logger
+	Log     *slog.Logger
 }
 
 // Service answers the routes below /process that run something to its end.
 type Service struct {
 	Config
-	shells shells
 }
 
 // New returns a service.
@@ -44,28 +38,16 @@ func New(c Config) *Service {
 	if c.TempDir == "" {
 		c.TempDir = "/tmp"
 	}
-	if c.ShellList == "" {
-		c.ShellList = "/etc/shells"
-	}
-	return &Service{Config: c, shells: shells{list: c.ShellList}}
+	return &Service{Config: c}
 }
 
-// dir returns the directory that a request asked for.
-func (s *Service) dir(cwd string) string {
-	switch {
-	case cwd == "":
-		return s.WorkDir
-	case cwd == "~":
-		return s.home()
-	case len(cwd) > 1 && cwd[:2] == "~/":
-		return filepath.Join(s.home(), cwd[2:])
-	case filepath.IsAbs(cwd):
-		return cwd
+// Routes are the routes that the service answers.
+func (s *Service) Routes() []wire.Route {
+	return []wire.Route{
+		{Pattern: "POST /process/execute", Handler: s.Execute},
+		{Pattern: "POST /process/code-run", Handler: s.CodeRun},
 	}
-	return filepath.Join(s.WorkDir, cwd)
 }
-
-func (s *Service) home() string { return s.Env.Get("HOME") }
 
 // legacyTimeout is the limit for clients that expect one when they name none.
 const legacyTimeout = 360 * time.Second

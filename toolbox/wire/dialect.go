@@ -10,9 +10,11 @@ import (
 type Dialect struct {
 	// Source is the client's name: "sdk-python", "typescript-sdk", "cli".
 	Source string
-	// Version is the client's version; Known says whether it named one.
+	// Version is the client's version; Known says whether it named a release,
+	// Named whether it named anything: a build that is no release is new.
 	Version Version
 	Known   bool
+	Named   bool
 	// ViaAPI means that the request came by the API's path, which only old
 	// clients and the command line take.
 	ViaAPI bool
@@ -42,7 +44,12 @@ func DialectOf(r *http.Request) Dialect {
 		// ones have another name.
 		Strict: strings.HasPrefix(r.UserAgent(), "OpenAPI-Generator/") && strings.HasSuffix(r.UserAgent(), "/go"),
 	}
-	d.Version, d.Known = ParseVersion(r.Header.Get("X-Daytona-SDK-Version"))
+	version := r.Header.Get("X-Daytona-SDK-Version")
+	if version == "" {
+		version, _ = Protocol(r, versionProtocol)
+	}
+	d.Named = version != ""
+	d.Version, d.Known = ParseVersion(version)
 	return d
 }
 

@@ -16,6 +16,12 @@ import (
 	"daytona/internal/fault"
 )
 
+// Route is a pattern of http.ServeMux and what answers it.
+type Route struct {
+	Pattern string
+	Handler Handler
+}
+
 // Handler answers a request, or returns the error to answer with. A handler
 // that has begun to write its answer must not return an error.
 type Handler func(w http.ResponseWriter, r *http.Request) error

@@ -1,7 +1,8 @@
-package process
+package launch
 
 import (
 	"bufio"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,7 +14,6 @@ import (
 // shells finds the shell that commands run in.
 type shells struct {
 	mu      sync.Mutex // guards what follows
-	list    string     // path of the list of shells
 	changed time.Time  // the list's time of change when path was found
 	path    string
 }
@@ -23,15 +23,15 @@ var preferred = []string{"/usr/bin/zsh", "/bin/zsh", "/usr/bin/bash", "/bin/bash
 
 // find returns the first preferred shell that is registered and present, else
 // $SHELL, else sh. It reads the list again when that has changed.
-func (s *shells) find(env Vars) string {
+func (s *shells) find(list string, env Vars) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var changed time.Time
-	if info, err := os.Stat(s.list); err == nil {
+	if info, err := os.Stat(list); err == nil {
 		changed = info.ModTime()
 	}
 	if s.path == "" || !changed.Equal(s.changed) {
-		s.path, s.changed = chooseShell(s.list), changed
+		s.path, s.changed = chooseShell(list), changed
 	}
 	if s.path != "" {
 		return s.path
@@ -55,12 +55,14 @@ func chooseShell(list string) string {
 		registered[strings.TrimSpace(lines.Text())] = true
 	}
 	for _, path := range preferred {
-		if registered[path] && executable(path) == nil {
+		if registered[path] && Executable(path) == nil {
 			return path
 		}
 	}
 	return ""
 }
+
+var errNotInPath = errors.New("executable file not found in $PATH")
 
 // LookPath finds a program as execvp does, in the given PATH; dir is what
 // relative names and entries start from.
@@ -76,12 +78,12 @@ func LookPath(name, path, dir string) (string, error) {
 	}
 	if strings.Contains(name, "/") {
 		file := absolute(name)
-		return file, executable(file)
+		return file, Executable(file)
 	}
 	var denied error
 	for _, entry := range filepath.SplitList(path) {
 		file := filepath.Join(absolute(entry), name)
-		err := executable(file)
+		err := Executable(file)
 		if err == nil {
 			return file, nil
 		}
@@ -95,7 +97,8 @@ func LookPath(name, path, dir string) (string, error) {
 	return "", &fs.PathError{Op: "exec", Path: name, Err: errNotInPath}
 }
 
-func executable(file string) error {
+// Executable returns why a file cannot be run as a program, or nil.
+func Executable(file string) error {
 	info, err := os.Stat(file)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package process
+package launch
 
 import (
 	"maps"
@@ -67,9 +67,9 @@ func (v Vars) Pairs() []string {
 	return pairs
 }
 
-// checkVars returns a fault that names the first variable which no shell could
+// CheckVars returns a fault that names the first variable which no shell could
 // read, or which the kernel would not take.
-func checkVars(vars map[string]string) error {
+func CheckVars(vars map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		if !validName(name) {
 			return fault.New(fault.Invalid, "invalid environment variable name: '%s'", name)
