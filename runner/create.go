@@ -211,6 +211,12 @@ func (r *Runner) groundwork(ctx context.Context, sw *stopwatch, rec record, fres
 
 // bootContainer makes and starts the container and waits for its toolbox.
 func (r *Runner) bootContainer(ctx context.Context, sw *stopwatch, sb *sandbox, d Driver, bundle Bundle) error {
+	if l, ok := d.(Launcher); ok {
+		if err := sw.phase(ctx, "run", func(ctx context.Context) error { return l.Run(ctx, bundle) }); err != nil {
+			return err
+		}
+		return r.attach(ctx, sw, sb, d)
+	}
 	if err := sw.phase(ctx, "create", func(ctx context.Context) error { return d.Create(ctx, bundle) }); err != nil {
 		return err
 	}

@@ -51,6 +51,13 @@ type Driver interface {
 	Dial(ctx context.Context, b Bundle, port int) (net.Conn, error)
 }
 
+// Launcher is a Driver that makes and starts a container in one step.
+type Launcher interface {
+	// Run is Create and Start. A container whose process ends at once may be
+	// an error.
+	Run(ctx context.Context, b Bundle) error
+}
+
 // Bundle is what a container is made of. It is stored as JSON with the sandbox.
 type Bundle struct {
 	ID       string

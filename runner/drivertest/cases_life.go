@@ -36,9 +36,20 @@ func (s *suite) start(t testing.TB) (runner.Bundle, client) {
 
 func (s *suite) startFrom(t testing.TB, b runner.Bundle) (runner.Bundle, client) {
 	t.Helper()
-	s.createFrom(t, b)
-	must(t, s.Start(context.Background(), b))
+	t.Cleanup(func() { s.gone(t, b) })
+	must(t, launch(context.Background(), s.Driver, b))
 	return b, s.ready(t, b)
+}
+
+// launch makes and starts a container as a runner does.
+func launch(ctx context.Context, d runner.Driver, b runner.Bundle) error {
+	if l, ok := d.(runner.Launcher); ok {
+		return l.Run(ctx, b)
+	}
+	if err := d.Create(ctx, b); err != nil {
+		return err
+	}
+	return d.Start(ctx, b)
 }
 
 // gone deletes a container and checks that nothing is left of it.
@@ -150,6 +161,38 @@ func (s *suite) repeated(t *testing.T) {
 	}
 	must(t, s.Delete(ctx, b.ID))
 	must(t, s.Delete(ctx, b.ID))
+}
+
+func (s *suite) launched(t *testing.T) {
+	l, ok := s.Driver.(runner.Launcher)
+	if !ok {
+		t.Skipf("%s is no runner.Launcher", s.Name())
+	}
+	ctx := context.Background()
+	b := s.create(t)
+	must(t, l.Run(ctx, b))
+	s.ready(t, b)
+	made := s.inspect(t, b.ID)
+	if made.Created || !made.Running || made.PID <= 0 {
+		t.Errorf("after Create and Run: %+v", made)
+	}
+	must(t, l.Run(ctx, b))
+	must(t, s.Start(ctx, b))
+	if again := s.inspect(t, b.ID); again.PID != made.PID {
+		t.Errorf("the first process changed from %d to %d", made.PID, again.PID)
+	}
+	must(t, s.Stop(ctx, b.ID, patience))
+	s.fx.Renew(t, b)
+	must(t, l.Run(ctx, b))
+	s.ready(t, b)
+	s.gone(t, b)
+
+	b = s.fx.NewBundle(t)
+	b.RootFS += "-missing"
+	if err := l.Run(ctx, b); err == nil {
+		t.Error("Run without a root file system succeeded")
+	}
+	s.absent(t, b)
 }
 
 func (s *suite) unknown(t *testing.T) {

@@ -43,10 +43,7 @@ func help(state string, open func(state string) (runner.Driver, error)) error {
 		return err
 	}
 	fmt.Println("creating")
-	if err := d.Create(context.Background(), b); err != nil {
-		return err
-	}
-	if err := d.Start(context.Background(), b); err != nil {
+	if err := launch(context.Background(), d, b); err != nil {
 		return err
 	}
 	fmt.Println("started")

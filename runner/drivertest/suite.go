@@ -79,6 +79,7 @@ func (s *suite) cases() []testCase {
 	return []testCase{
 		{"lifecycle", true, s.lifecycle},
 		{"repeated calls", true, s.repeated},
+		{"made and started in one", true, s.launched},
 		{"unknown ids", true, s.unknown},
 		{"bad bundles", true, s.badBundles},
 		{"failed create leaves nothing", f.Isolated, s.failedCreate},
