@@ -16,6 +16,7 @@ import (
 	"daytona/internal/fault"
 	"daytona/toolbox/files"
 	"daytona/toolbox/launch"
+	"daytona/toolbox/ports"
 	"daytona/toolbox/process"
 	"daytona/toolbox/reaper"
 	"daytona/toolbox/wire"
@@ -64,6 +65,7 @@ type Server struct {
 	space   *launch.Space
 	files   *files.Service
 	process *process.Service
+	ports   *ports.Service
 	mux     *http.ServeMux
 
 	initOnce sync.Once
@@ -119,6 +121,7 @@ func New(c Config) (*Server, error) {
 		process: process.New(process.Config{
 			Space: space, MaxOutput: c.MaxOutput, Log: c.Log,
 		}),
+		ports: &ports.Service{Log: c.Log},
 	}
 	s.mux = s.routes()
 	return s, nil
@@ -165,6 +168,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Header.Del(TokenHeader)
+	if strings.HasPrefix(r.URL.Path, ports.Prefix) {
+		// Past the mux, which tidies paths up, and the limit on pauses:
+		// both are the business of the program that it is for.
+		s.handle(s.ports.Proxy).ServeHTTP(out, r)
+		return
+	}
 	r.Body = &patientBody{r.Body, http.NewResponseController(w)}
 	s.mux.ServeHTTP(out, r)
 	log.Debug("answered", "status", out.status, "bytes", out.bytes, "took", time.Since(begun))

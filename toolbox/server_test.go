@@ -168,7 +168,7 @@ func TestInfoRoutes(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
-	s.wantError(404, "NOT_FOUND", "no route", "GET", "/port", nil)
+	s.wantError(404, "NOT_FOUND", "no route", "GET", "/ports", nil)
 	s.wantError(404, "NOT_FOUND", "no route", "PUT", "/version", nil)
 	resp, _ := s.do("GET", "/version", nil, "X-Request-Id", "r-1")
 	if got := resp.Header.Get("X-Request-Id"); got != "r-1" {
