@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -128,6 +129,11 @@ func addFake(cfg Config, rc *runner.Config) error {
 
 // addReal fills in the parts that need root.
 func addReal(ctx context.Context, cfg Config, rc *runner.Config) error {
+	if slices.Contains(cfg.Isolations, Runc) {
+		if err := passable(cfg.DataDir); err != nil {
+			return err
+		}
+	}
 	for _, name := range cfg.Isolations {
 		d, err := openDriver(cfg, name)
 		if err != nil {
