@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"time"
 )
 
 // Expected says which ids should have a container and a network, which a root,
@@ -25,14 +26,28 @@ func (r *Runner) Expected() (live, rooted, known []string) {
 }
 
 // ForwardTo is ServeToolbox for a toolbox at a TCP address.
+// ForwardWatched is ForwardTo with pings after a silence of d.
+func ForwardWatched(d time.Duration, address string, w http.ResponseWriter, req *http.Request) {
+	r := testRunner()
+	r.probes = probes{after: d, limit: d, times: 3}
+	r.forward(w, req, "id", testLink(address, "token"))
+}
+
 func ForwardTo(address, token string, w http.ResponseWriter, req *http.Request) {
-	l := &link{token: token, transport: &http.Transport{
+	testRunner().forward(w, req, "id", testLink(address, token))
+}
+
+func testRunner() *Runner {
+	return &Runner{log: slog.New(slog.DiscardHandler), probes: defaultProbes, sandboxes: map[string]*sandbox{}}
+}
+
+func testLink(address, token string) *link {
+	return &link{token: token, transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "tcp", address)
 		},
 	}}
-	(&Runner{log: slog.New(slog.DiscardHandler)}).forward(w, req, "id", l)
 }
 
 func testLog(t testing.TB) *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -37,7 +37,7 @@ func (r *Runner) forward(w http.ResponseWriter, req *http.Request, id string, l 
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	proxy := httputil.ReverseProxy{
 		Rewrite:       func(p *httputil.ProxyRequest) { rewrite(p, l.token) },
-		Transport:     l.transport,
+		Transport:     watched{l, r.probes},
 		FlushInterval: -1, // every byte as it comes: logs and sockets
 		ErrorHandler: func(w http.ResponseWriter, req *http.Request, err error) {
 			r.toolboxError(w, req, id, r.whyUnreachable(id, err))
@@ -86,6 +86,9 @@ func (r *Runner) whyUnreachable(id string, err error) error {
 			return fault.Wrap(err, fault.Unavailable, "the sandbox ended during the request (%s)", sb.End.Cause)
 		}
 		return fault.Wrap(err, fault.Unavailable, "the sandbox ended during the request")
+	}
+	if errors.Is(err, errSilent) {
+		return err
 	}
 	return fault.Wrap(err, fault.Unavailable, "the sandbox's toolbox cannot be reached")
 }

@@ -35,6 +35,7 @@ type Runner struct {
 	userns  *idRanges
 	metrics *metrics
 	toolbox program
+	probes  probes
 	bootID  string
 	boots   *semaphore.Weighted // bounds sandboxes that boot at once
 	busy    atomic.Int64        // creates and starts that somebody waits for
@@ -84,6 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Runner, error) {
 		sandboxes: map[string]*sandbox{},
 		subs:      map[chan runnerapi.Event]struct{}{},
 		refill:    make(chan struct{}, 1),
+		probes:    defaultProbes,
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	for _, d := range cfg.Drivers {
