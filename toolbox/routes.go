@@ -26,6 +26,7 @@ func (s *Server) routes() *http.ServeMux {
 		s.files.Routes(),
 		s.process.Routes(),
 		s.ports.Routes(), // and /proxy/{port}/…, before the mux
+		s.lsp.Routes(),
 	) {
 		mux.Handle(route.Pattern, s.handle(route.Handler))
 	}

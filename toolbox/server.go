@@ -16,6 +16,7 @@ import (
 	"daytona/internal/fault"
 	"daytona/toolbox/files"
 	"daytona/toolbox/launch"
+	"daytona/toolbox/lsp"
 	"daytona/toolbox/ports"
 	"daytona/toolbox/process"
 	"daytona/toolbox/reaper"
@@ -66,6 +67,7 @@ type Server struct {
 	files   *files.Service
 	process *process.Service
 	ports   *ports.Service
+	lsp     *lsp.Service
 	mux     *http.ServeMux
 
 	initOnce sync.Once
@@ -122,6 +124,7 @@ func New(c Config) (*Server, error) {
 			Space: space, MaxOutput: c.MaxOutput, Log: c.Log,
 		}),
 		ports: &ports.Service{Log: c.Log},
+		lsp:   lsp.New(lsp.Config{Space: space, Log: c.Log}),
 	}
 	s.mux = s.routes()
 	return s, nil
