@@ -34,6 +34,10 @@ func run(m *testing.M) (code int, err error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return 1, err
 	}
+	// Checkouts may share it by a link; engines refuse to mount below one.
+	if cache, err = filepath.EvalSymlinks(cache); err != nil {
+		return 1, err
+	}
 	if url := os.Getenv("DAYTONA_E2E_API_URL"); url != "" {
 		shared = &server{external: true, api: &client{url: url, key: os.Getenv("DAYTONA_E2E_API_KEY")}}
 		return m.Run(), nil
