@@ -27,6 +27,7 @@ func (s *Server) routes() *http.ServeMux {
 		s.process.Routes(),
 		s.ports.Routes(), // and /proxy/{port}/…, before the mux
 		s.lsp.Routes(),
+		s.pty.Routes(),
 	) {
 		mux.Handle(route.Pattern, s.handle(route.Handler))
 	}

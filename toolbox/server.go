@@ -19,6 +19,7 @@ import (
 	"daytona/toolbox/lsp"
 	"daytona/toolbox/ports"
 	"daytona/toolbox/process"
+	"daytona/toolbox/pty"
 	"daytona/toolbox/reaper"
 	"daytona/toolbox/wire"
 )
@@ -68,6 +69,7 @@ type Server struct {
 	process *process.Service
 	ports   *ports.Service
 	lsp     *lsp.Service
+	pty     *pty.Service
 	mux     *http.ServeMux
 
 	initOnce sync.Once
@@ -125,6 +127,7 @@ func New(c Config) (*Server, error) {
 		}),
 		ports: &ports.Service{Log: c.Log},
 		lsp:   lsp.New(lsp.Config{Space: space, Log: c.Log}),
+		pty:   pty.New(pty.Config{Space: space, Log: c.Log}),
 	}
 	s.mux = s.routes()
 	return s, nil

@@ -47,6 +47,9 @@ type Command struct {
 	Env                   []string
 	Dir                   string
 	Stdin, Stdout, Stderr *os.File
+	// TTY makes the process the leader of a session of its own, whose
+	// controlling terminal is Stdin.
+	TTY bool
 }
 
 // Child is a started process, the leader of its own process group.
@@ -58,13 +61,17 @@ type Child struct {
 	status syscall.WaitStatus
 }
 
-// Start starts a process in a new process group.
+// Start starts a process in a new process group, or with TTY in a new session.
 func (t *Table) Start(c Command) (*Child, error) {
 	attr := &syscall.ProcAttr{
 		Dir:   c.Dir,
 		Env:   c.Env,
 		Files: []uintptr{c.Stdin.Fd(), c.Stdout.Fd(), c.Stderr.Fd()},
 		Sys:   &syscall.SysProcAttr{Setpgid: true},
+	}
+	if c.TTY {
+		// A new session begins with a new process group.
+		attr.Sys = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
 	}
 	child := &Child{table: t, done: make(chan struct{})}
 	t.mu.Lock()
