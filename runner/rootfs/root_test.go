@@ -420,6 +420,35 @@ func TestReopenKeepsMountedRoots(t *testing.T) {
 	eventually(t, "layers are freed", func() error { return layersLeft(s) })
 }
 
+// A store that is reached by a symbolic link finds its mounts again.
+func TestStoreBehindALink(t *testing.T) {
+	dir := testDir(t)
+	link := dir + "-link"
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(link) })
+	s, err := Open(t.Context(), Config{Dir: link, Reserve: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	importSmall(t, s, "small")
+	p := mustMount(t, s, RootSpec{ID: "r", Image: "small"})
+	if !strings.HasPrefix(p, dir+"/") {
+		t.Errorf("mounted at %s", p)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = testStore(t, Config{Dir: link})
+	if err := s.Delete(t.Context(), "r"); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := mountsBelow(dir); err != nil || len(left) > 0 {
+		t.Errorf("mounts left: %v %v", left, err)
+	}
+}
+
 func layersLeft(s *Store) error {
 	entries, err := os.ReadDir(s.path("snapshots", "snapshots"))
 	if err != nil {

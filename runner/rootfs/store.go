@@ -94,6 +94,14 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return nil, fmt.Errorf("store directory: %w", err)
+	}
+	// The kernel lists mounts by the names they have without symbolic links,
+	// and what is mounted here is found again by that list.
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, fmt.Errorf("store directory: %w", err)
+	}
 	if strings.ContainsAny(dir, ":,\\\n") {
 		return nil, fault.New(fault.Invalid, "the data directory %q may not contain a colon, comma, backslash or newline", dir)
 	}
