@@ -14,7 +14,7 @@ import (
 )
 
 // scenarios are the files of py/scenarios and ts/scenarios.
-var scenarios = []string{"create", "code", "charts", "exec", "files", "bigfile", "lifecycle", "errors", "lsp"}
+var scenarios = []string{"create", "code", "charts", "exec", "files", "bigfile", "lifecycle", "errors", "lsp", "pty"}
 
 func TestPython(t *testing.T) {
 	for _, era := range []string{"old", "new"} {
