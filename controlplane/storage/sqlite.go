@@ -52,7 +52,7 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*DB, error)
 	}
 	read.SetMaxOpenConns(max(4, runtime.NumCPU()))
 	read.SetMaxIdleConns(max(4, runtime.NumCPU()))
-	return &DB{write: write, read: read, log: log}, nil
+	return &DB{write: write, read: read, writes: newStatements(write), reads: newStatements(read), log: log}, nil
 }
 
 func sqliteDSN(path string, readOnly bool) string {

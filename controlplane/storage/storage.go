@@ -33,6 +33,9 @@ type DB struct {
 	pg    bool
 	log   *slog.Logger
 
+	// SQLite's compiled statements; nil for PostgreSQL.
+	writes, reads *statements
+
 	mu    sync.Mutex
 	leads map[string]*sql.Conn // by runner id
 }
@@ -80,10 +83,28 @@ type conn struct {
 		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 	}
 	pg bool
+	// compiled keeps statements; nil where the driver does.
+	compiled interface {
+		// get returns nil for a text that is to be run as it is.
+		get(ctx context.Context, text string) *sql.Stmt
+	}
+}
+
+func (c conn) statement(ctx context.Context, query string) *sql.Stmt {
+	if c.compiled == nil {
+		return nil
+	}
+	return c.compiled.get(ctx, query)
 }
 
 func (c conn) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	r, err := c.x.ExecContext(ctx, c.rebind(query), args...)
+	var r sql.Result
+	var err error
+	if st := c.statement(ctx, query); st != nil {
+		r, err = st.ExecContext(ctx, args...)
+	} else {
+		r, err = c.x.ExecContext(ctx, c.rebind(query), args...)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -91,7 +112,17 @@ func (c conn) exec(ctx context.Context, query string, args ...any) (int64, error
 }
 
 func (c conn) row(ctx context.Context, query string, args ...any) *sql.Row {
+	if st := c.statement(ctx, query); st != nil {
+		return st.QueryRowContext(ctx, args...)
+	}
 	return c.x.QueryRowContext(ctx, c.rebind(query), args...)
+}
+
+func (c conn) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if st := c.statement(ctx, query); st != nil {
+		return st.QueryContext(ctx, args...)
+	}
+	return c.x.QueryContext(ctx, c.rebind(query), args...)
 }
 
 // forUpdate ends a SELECT whose row must not change before the transaction is
@@ -121,8 +152,16 @@ func (c conn) rebind(query string) string {
 	}
 }
 
-func (db *DB) reader() conn { return conn{db.read, db.pg} }
-func (db *DB) writer() conn { return conn{db.write, db.pg} }
+func (db *DB) reader() conn { return db.pool(db.read, db.reads) }
+func (db *DB) writer() conn { return db.pool(db.write, db.writes) }
+
+func (db *DB) pool(x *sql.DB, s *statements) conn {
+	c := conn{x: x, pg: db.pg}
+	if s != nil {
+		c.compiled = s
+	}
+	return c
+}
 
 // tx runs fn in a transaction. SQLite begins it IMMEDIATE, so it never fails
 // half way for a lock; PostgreSQL may break off one of two that wait for each
@@ -143,8 +182,14 @@ func (db *DB) tryTx(ctx context.Context, fn func(conn) error) error {
 	if err != nil {
 		return err
 	}
+	c := conn{x: tx, pg: db.pg}
+	if db.writes != nil {
+		compiled := &inTx{all: db.writes, tx: tx}
+		c.compiled = compiled
+		defer compiled.learn(ctx) // once the connection is free again
+	}
 	defer tx.Rollback() // no effect after Commit
-	if err := fn(conn{tx, db.pg}); err != nil {
+	if err := fn(c); err != nil {
 		return err
 	}
 	return tx.Commit()
@@ -193,7 +238,7 @@ func find[T any](ctx context.Context, db *DB, c conn, scan func(scanner) (T, err
 
 // list runs a query for any number of rows. The result is never nil.
 func list[T any](ctx context.Context, db *DB, c conn, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := c.x.QueryContext(ctx, c.rebind(query), args...)
+	rows, err := c.query(ctx, query, args...)
 	if err != nil {
 		return nil, db.fault(err)
 	}
