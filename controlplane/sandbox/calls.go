@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"daytona/api/runnerapi"
 	"daytona/internal/fault"
 )
@@ -224,6 +226,7 @@ func (m *Manager) settle(ctx context.Context, sb Sandbox, err error, what string
 		return sb, nil
 	}
 	began := time.Now()
+	n.trace = trace.SpanContextFromContext(ctx)
 	m.await(ctx, m.kick(sb.ID, n))
 	now, err := m.c.Store.Sandbox(context.WithoutCancel(ctx), sb.ID)
 	m.met.call(what, err, time.Since(began))

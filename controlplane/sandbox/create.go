@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"daytona/api/runnerapi"
 	"daytona/controlplane/fleet"
@@ -78,7 +79,7 @@ func (m *Manager) create(ctx context.Context, orgID, userID string, req CreateRe
 	if err != nil || !created {
 		return sb, err
 	}
-	done := m.kick(sb.ID, nudge{})
+	done := m.kick(sb.ID, nudge{trace: trace.SpanContextFromContext(ctx)})
 	m.c.Snapshots.Used(context.WithoutCancel(ctx), sn.ID)
 	m.await(ctx, done)
 	return m.c.Store.Sandbox(context.WithoutCancel(ctx), sb.ID)

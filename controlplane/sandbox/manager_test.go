@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/trace"
 
 	"daytona/api/runnerapi"
 	"daytona/controlplane/org"
@@ -96,6 +98,39 @@ func TestWarmSandboxIsClaimed(t *testing.T) {
 	id := w.runner.Warm()
 	if sb := w.create(sandbox.CreateRequest{}); sb.ID != id || sb.State != sandbox.Started {
 		t.Errorf("got %s in state %s, want the warm %s", sb.ID, sb.State, id)
+	}
+}
+
+// What a runner does for a request belongs to the request's trace.
+func TestRunnerCallsCarryTheTrace(t *testing.T) {
+	w := newWorld(t)
+	seen := map[string]trace.TraceID{}
+	for _, method := range []string{"Create", "Stop", "Start", "Delete"} {
+		w.runner.On(method, func(ctx context.Context, _ string) error {
+			seen[method] = trace.SpanContextFromContext(ctx).TraceID()
+			return nil
+		})
+	}
+	want := map[string]trace.TraceID{}
+	within := func(n byte, method string) context.Context {
+		want[method] = trace.TraceID{15: n}
+		return trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{15: n}, SpanID: trace.SpanID{7: n}}))
+	}
+	sb, err := w.m.Create(within(1, "Create"), w.org, "u", sandbox.CreateRequest{}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.m.Stop(within(2, "Stop"), w.org, sb.ID, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.m.Start(within(3, "Start"), w.org, sb.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.m.Delete(within(4, "Delete"), w.org, sb.ID); err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(seen, want) {
+		t.Errorf("traces of the runner's calls: %v, want %v", seen, want)
 	}
 }
 

@@ -49,7 +49,7 @@ func (m *Manager) do(w *worker, sb Sandbox, step Step) error {
 	case DoStop:
 		return m.stopIt(w, sb, member)
 	case DoDelete:
-		return m.deleteIt(sb, member)
+		return m.deleteIt(w, sb, member)
 	}
 	return fmt.Errorf("unknown step %q", step.Do)
 }
@@ -174,11 +174,11 @@ func (m *Manager) stopIt(w *worker, sb Sandbox, member fleet.Member) error {
 	return m.step(sb, Stopped, m.ended(sb, got.End))
 }
 
-func (m *Manager) deleteIt(sb Sandbox, member fleet.Member) error {
+func (m *Manager) deleteIt(w *worker, sb Sandbox, member fleet.Member) error {
 	if sb.State != Destroying {
 		return m.step(sb, Destroying, Change{})
 	}
-	if err := remove(m.life, member, sb.ID); err != nil {
+	if err := remove(m.traced(w), member, sb.ID); err != nil {
 		return err
 	}
 	c := m.ended(sb, nil)

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"daytona/internal/fault"
 )
 
@@ -19,6 +21,8 @@ type worker struct {
 	// breakOff ends the runner call under way; nil when none may be broken off.
 	breakOff context.CancelFunc
 	done     chan struct{}
+	// trace is of the request that last asked for something.
+	trace trace.SpanContext
 }
 
 // nudge says why a sandbox is to be driven.
@@ -26,6 +30,7 @@ type nudge struct {
 	interrupt bool // what is under way is no longer wanted
 	force     bool
 	inspect   bool
+	trace     trace.SpanContext // of the request that asks, if one does
 }
 
 // kick has a sandbox driven, after whatever drives it now. The channel closes
@@ -47,6 +52,9 @@ func (m *Manager) kick(id string, n nudge) <-chan struct{} {
 	w.again = true
 	w.force = w.force || n.force
 	w.inspect = w.inspect || n.inspect
+	if n.trace.IsValid() {
+		w.trace = n.trace
+	}
 	if n.interrupt {
 		w.interrupted = true
 		if w.breakOff != nil {
@@ -130,10 +138,19 @@ func (m *Manager) take(flag *bool) bool {
 	return v
 }
 
+// traced returns a context for a runner call within the trace of the request
+// that asked for it. It is not the request's own: what that began goes on
+// without it.
+func (m *Manager) traced(w *worker) context.Context {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return trace.ContextWithSpanContext(m.life, w.trace)
+}
+
 // interruptible returns a context for a runner call that a deletion breaks off.
 // If one came since the row was read, the context has ended already.
 func (m *Manager) interruptible(w *worker) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(m.life, callLimit)
+	ctx, cancel := context.WithTimeout(m.traced(w), callLimit)
 	m.mu.Lock()
 	w.breakOff = cancel
 	if w.interrupted {
