@@ -28,6 +28,7 @@ func (s *Server) routes() *http.ServeMux {
 		s.ports.Routes(), // and /proxy/{port}/…, before the mux
 		s.lsp.Routes(),
 		s.pty.Routes(),
+		s.watch.Routes(),
 	) {
 		mux.Handle(route.Pattern, s.handle(route.Handler))
 	}

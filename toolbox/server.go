@@ -21,6 +21,7 @@ import (
 	"daytona/toolbox/process"
 	"daytona/toolbox/pty"
 	"daytona/toolbox/reaper"
+	"daytona/toolbox/watch"
 	"daytona/toolbox/wire"
 )
 
@@ -70,6 +71,7 @@ type Server struct {
 	ports   *ports.Service
 	lsp     *lsp.Service
 	pty     *pty.Service
+	watch   *watch.Service
 	mux     *http.ServeMux
 
 	initOnce sync.Once
@@ -128,6 +130,7 @@ func New(c Config) (*Server, error) {
 		ports: &ports.Service{Log: c.Log},
 		lsp:   lsp.New(lsp.Config{Space: space, Log: c.Log}),
 		pty:   pty.New(pty.Config{Space: space, Log: c.Log}),
+		watch: watch.New(watch.Config{Space: space, Log: c.Log}),
 	}
 	s.mux = s.routes()
 	return s, nil

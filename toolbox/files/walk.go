@@ -47,7 +47,7 @@ func walkDir(ctx context.Context, dir string, dev uint64, visit func(string, fs.
 			continue // gone meanwhile
 		}
 		below := device(info)
-		if below != dev && madeUp(path) {
+		if below != dev && MadeUp(path) {
 			continue
 		}
 		if err := walkDir(ctx, path, below, visit); err != nil {
@@ -64,8 +64,8 @@ func device(info fs.FileInfo) uint64 {
 	return 0
 }
 
-// madeUp reports whether a directory is on a file system without files.
-func madeUp(dir string) bool {
+// MadeUp reports whether a directory is on a file system without files.
+func MadeUp(dir string) bool {
 	var st unix.Statfs_t
 	if unix.Statfs(dir, &st) != nil {
 		return true
