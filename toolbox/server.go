@@ -15,6 +15,7 @@ import (
 
 	"daytona/internal/fault"
 	"daytona/toolbox/files"
+	"daytona/toolbox/interpreter"
 	"daytona/toolbox/launch"
 	"daytona/toolbox/lsp"
 	"daytona/toolbox/ports"
@@ -64,15 +65,16 @@ var settings = []string{
 
 // Server answers the toolbox's requests.
 type Server struct {
-	config  Config
-	space   *launch.Space
-	files   *files.Service
-	process *process.Service
-	ports   *ports.Service
-	lsp     *lsp.Service
-	pty     *pty.Service
-	watch   *watch.Service
-	mux     *http.ServeMux
+	config   Config
+	space    *launch.Space
+	files    *files.Service
+	process  *process.Service
+	contexts *interpreter.Service
+	ports    *ports.Service
+	lsp      *lsp.Service
+	pty      *pty.Service
+	watch    *watch.Service
+	mux      *http.ServeMux
 
 	initOnce sync.Once
 	ready    chan struct{} // closed by the first init
@@ -127,10 +129,11 @@ func New(c Config) (*Server, error) {
 		process: process.New(process.Config{
 			Space: space, MaxOutput: c.MaxOutput, Log: c.Log,
 		}),
-		ports: &ports.Service{Log: c.Log},
-		lsp:   lsp.New(lsp.Config{Space: space, Log: c.Log}),
-		pty:   pty.New(pty.Config{Space: space, Log: c.Log}),
-		watch: watch.New(watch.Config{Space: space, Log: c.Log}),
+		contexts: interpreter.New(interpreter.Config{Space: space, Log: c.Log}),
+		ports:    &ports.Service{Log: c.Log},
+		lsp:      lsp.New(lsp.Config{Space: space, Log: c.Log}),
+		pty:      pty.New(pty.Config{Space: space, Log: c.Log}),
+		watch:    watch.New(watch.Config{Space: space, Log: c.Log}),
 	}
 	s.mux = s.routes()
 	return s, nil

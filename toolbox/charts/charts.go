@@ -26,6 +26,14 @@ const marker = "dtn_artifact_k39fd2:"
 //go:embed wrapper.py
 var wrapper string
 
+//go:embed figures.py
+var figures string
+
+// Figures is a piece of Python that defines _toolbox_figures(sink): after a call
+// of it, sink is given the description of each figure shown, as the JSON text
+// that Parse reads.
+func Figures() string { return figures }
+
 // imports finds the ways by which a line, outside a comment, may load
 // matplotlib.
 var imports = regexp.MustCompile(`(?m)^[^#\n]*(` + strings.Join([]string{
@@ -42,7 +50,7 @@ func Used(code string) bool { return imports.MatchString(code) }
 
 // Wrap returns a Python program that runs code and describes its figures.
 func Wrap(code string) string {
-	return strings.Replace(wrapper, "@CODE@", base64.StdEncoding.EncodeToString([]byte(code)), 1)
+	return figures + strings.Replace(wrapper, "@CODE@", base64.StdEncoding.EncodeToString([]byte(code)), 1)
 }
 
 // Extract splits a program's output into what it printed and the figures it
@@ -64,14 +72,15 @@ func Extract(output []byte) (rest []byte, found []Chart) {
 		if !ok {
 			continue
 		}
-		if chart, ok := parse(described); ok {
+		if chart, ok := Parse(described); ok {
 			found = append(found, chart)
 		}
 	}
 	return rest, found
 }
 
-func parse(described []byte) (Chart, bool) {
+// Parse reads one description. It reports whether it is one.
+func Parse(described []byte) (Chart, bool) {
 	decoder := json.NewDecoder(bytes.NewReader(described))
 	decoder.UseNumber()
 	var artifact struct {

@@ -50,6 +50,8 @@ type Command struct {
 	// TTY makes the process the leader of a session of its own, whose
 	// controlling terminal is Stdin.
 	TTY bool
+	// Extra become the file descriptors 3 and up.
+	Extra []*os.File
 }
 
 // Child is a started process, the leader of its own process group.
@@ -72,6 +74,9 @@ func (t *Table) Start(c Command) (*Child, error) {
 	if c.TTY {
 		// A new session begins with a new process group.
 		attr.Sys = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+	}
+	for _, f := range c.Extra {
+		attr.Files = append(attr.Files, f.Fd())
 	}
 	child := &Child{table: t, done: make(chan struct{})}
 	t.mu.Lock()
