@@ -105,6 +105,7 @@ type Container struct {
 // Stats is what a container uses.
 type Stats struct {
 	MemoryBytes int64 // of its cgroup, page cache excluded
+	CacheBytes  int64 // page cache of its cgroup, which the kernel can take back
 	CPUTime     time.Duration
 	Pids        int64
 	OOMKills    int64

@@ -17,6 +17,9 @@ import (
 // tokenHeader opens the toolbox.
 const tokenHeader = "X-Daytona-Toolbox-Token"
 
+// forwardedHeader tells the toolbox that a request is a client's, not ours.
+const forwardedHeader = "X-Daytona-Toolbox-Forwarded"
+
 // link is the way to the toolbox of one container: connections that are kept,
 // and the secret.
 type link struct {

@@ -26,7 +26,9 @@ func (r *Runner) ServeToolbox(w http.ResponseWriter, req *http.Request, id strin
 		r.toolboxError(w, req, id, err)
 		return
 	}
-	r.forward(w, req, id, l)
+	if !r.own(w, req, id) {
+		r.forward(w, req, id, l)
+	}
 }
 
 func (r *Runner) forward(w http.ResponseWriter, req *http.Request, id string, l *link) {
@@ -114,6 +116,7 @@ func rewrite(p *httputil.ProxyRequest, token string) {
 	}
 	otel.GetTextMapPropagator().Inject(p.Out.Context(), propagation.HeaderCarrier(p.Out.Header))
 	p.Out.Header.Set(tokenHeader, token)
+	p.Out.Header.Set(forwardedHeader, "1")
 }
 
 // stripCredentials takes out everything by which a caller proves who they are.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -54,6 +55,8 @@ func TestServeToolboxStripsCredentials(t *testing.T) {
 		"query":           {nil, "a=%20b&DAYTONA_SANDBOX_AUTH_KEY=x&c=d", func(r *http.Request) bool { return r.URL.RawQuery == "a=%20b&c=d" }},
 		"a token of the caller's": {http.Header{"X-Daytona-Toolbox-Token": {"mine"}}, "",
 			func(r *http.Request) bool { return r.Header.Get("X-Daytona-Toolbox-Token") == "the real one" }},
+		"it is marked as passed on": {http.Header{"Connection": {"X-Daytona-Toolbox-Forwarded"}, "X-Daytona-Toolbox-Forwarded": {""}}, "",
+			func(r *http.Request) bool { return r.Header.Get("X-Daytona-Toolbox-Forwarded") == "1" }},
 		"request id passes": {http.Header{"X-Request-Id": {"7"}}, "", func(r *http.Request) bool { return r.Header.Get("X-Request-Id") == "7" }},
 		"host passes":       {http.Header{"X-Forwarded-Host": {"h"}}, "", func(r *http.Request) bool { return r.Header.Get("X-Forwarded-Host") == "h" }},
 	} {
@@ -234,4 +237,53 @@ func TestDialPort(t *testing.T) {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// A client must not give a sandbox another identity, token or environment.
+func TestServeToolboxKeepsTheRunnersRoutes(t *testing.T) {
+	w := newWorld(t, nil)
+	s := spec()
+	w.create(s)
+	evil := `{"token":"mine","env":{"A":"evil"},"set":{"A":"evil"}}`
+	for _, path := range []string{"/init", "/env", "//init", "/./init", "/x/../init", "/%69nit", "/init/", "/init?x=1", "/env/."} {
+		rec := w.request(http.MethodPost, s.ID, path, evil)
+		if rec.Code != http.StatusNotFound || !strings.Contains(rec.Body.String(), `"code":"NOT_FOUND"`) {
+			t.Errorf("%s: %d %s", path, rec.Code, rec.Body)
+		}
+	}
+	rec := w.request(http.MethodPost, s.ID, "/process/execute", `{"command":"echo A=$A"}`)
+	if rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), `A=\n`) {
+		t.Errorf("afterwards: %d %s", rec.Code, rec.Body)
+	}
+}
+
+func TestServeToolboxMeasures(t *testing.T) {
+	w := newWorld(t, nil)
+	s := spec(func(s *runnerapi.Spec) { s.CPU, s.MemoryMiB, s.DiskMiB = 1.5, 512, 1024 })
+	w.create(s)
+	rec := w.request(http.MethodGet, s.ID, "/system/metrics", "")
+	var got struct {
+		CPUCount, MemTotal, MemUsed, MemCache, DiskTotal, DiskUsed, DiskFree, TimestampUnix *int64
+
+		CPUUsedPct *float64
+		Timestamp  time.Time
+	}
+	dec := json.NewDecoder(rec.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&got); err != nil || rec.Code != http.StatusOK {
+		t.Fatalf("%d: %v", rec.Code, err)
+	}
+	if got.MemUsed == nil || got.MemCache == nil || got.DiskUsed == nil || got.CPUUsedPct == nil || got.TimestampUnix == nil {
+		t.Fatalf("something is missing: %+v", got)
+	}
+	if *got.CPUCount != 2 || *got.MemTotal != 512<<20 || *got.DiskTotal != 1024<<20 || *got.DiskFree != *got.DiskTotal-*got.DiskUsed ||
+		got.Timestamp.Unix() != *got.TimestampUnix {
+		t.Errorf("%+v", got)
+	}
+	if rec := w.request(http.MethodPost, s.ID, "/system/metrics", "{}"); rec.Code != http.StatusNotFound {
+		t.Errorf("POST: %d", rec.Code)
+	}
+	if rec := w.request(http.MethodGet, "nobody", "/system/metrics", ""); rec.Code != http.StatusNotFound {
+		t.Errorf("of nobody: %d", rec.Code)
+	}
 }

@@ -198,3 +198,23 @@ func TestMeminfo(t *testing.T) {
 		t.Errorf("%+v %v", m, err)
 	}
 }
+
+func TestShare(t *testing.T) {
+	for _, tt := range []struct {
+		used, window time.Duration
+		cpus, want   float64
+	}{
+		{0, time.Second, 1, 0},
+		{time.Second, time.Second, 1, 100},
+		{time.Second, time.Second, 2, 50},
+		{100 * time.Millisecond, 200 * time.Millisecond, 0.5, 100},
+		{time.Second / 3, time.Second, 1, 33.3},
+		{210 * time.Millisecond, 200 * time.Millisecond, 1, 100},
+		{-time.Second, time.Second, 1, 0},
+		{time.Second, 0, 1, 0},
+	} {
+		if got := share(tt.used, tt.window, tt.cpus); got != tt.want {
+			t.Errorf("share(%v, %v, %v) = %v, want %v", tt.used, tt.window, tt.cpus, got, tt.want)
+		}
+	}
+}

@@ -29,12 +29,8 @@ func (s *Server) postInit(w http.ResponseWriter, r *http.Request) error {
 	if err := wire.Decode(r, &req); err != nil {
 		return err
 	}
-	for name, value := range req.Env {
-		// Laxer than for one command: whatever the kernel takes, since a
-		// sandbox must not fail to start for the sake of an odd name.
-		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0) {
-			return fault.New(fault.Invalid, "invalid environment variable name or value: %q", name)
-		}
+	if err := checkVars(req.Env); err != nil {
+		return err
 	}
 	vars := map[string]string{}
 	for name, value := range map[string]string{
@@ -62,6 +58,40 @@ func (s *Server) postInit(w http.ResponseWriter, r *http.Request) error {
 	return wire.JSON(w, http.StatusOK, struct {
 		Message string `json:"message"`
 	}{"toolbox initialized"})
+}
+
+// checkVars is laxer than for one command: it takes whatever the kernel does,
+// since a sandbox must not fail to start for the sake of an odd name.
+func checkVars(vars map[string]string) error {
+	for name, value := range vars {
+		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0) {
+			return fault.New(fault.Invalid, "invalid environment variable name or value: %q", name)
+		}
+	}
+	return nil
+}
+
+// envRequest changes the environment. What is to go goes before Set is applied.
+type envRequest struct {
+	Set              map[string]string `json:"set,omitempty"`
+	Unset            []string          `json:"unset,omitempty"`
+	UnsetValuePrefix string            `json:"unsetValuePrefix,omitempty"` // of the values of variables that go
+}
+
+// postEnv answers POST /env: processes that are started from now on have the new
+// environment, those that run keep theirs.
+func (s *Server) postEnv(w http.ResponseWriter, r *http.Request) error {
+	var req envRequest
+	if err := wire.Decode(r, &req); err != nil {
+		return err
+	}
+	if err := checkVars(req.Set); err != nil {
+		return err
+	}
+	s.space.Env.Change(req.Set, req.Unset, req.UnsetValuePrefix)
+	return wire.JSON(w, http.StatusOK, struct {
+		Message string `json:"message"`
+	}{"environment updated"})
 }
 
 func (s *Server) getVersion(w http.ResponseWriter, _ *http.Request) error {

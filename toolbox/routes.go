@@ -13,8 +13,8 @@ func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, route := range slices.Concat(
 		[]wire.Route{
-			// The runner's own.
-			{Pattern: "POST /init", Handler: s.postInit},
+			{Pattern: "POST /init", Handler: s.forRunner(s.postInit)},
+			{Pattern: "POST /env", Handler: s.forRunner(s.postEnv)},
 
 			{Pattern: "GET /version", Handler: s.getVersion},
 			{Pattern: "GET /project-dir", Handler: s.getHome},
@@ -34,6 +34,16 @@ func (s *Server) routes() *http.ServeMux {
 		mux.Handle(route.Pattern, s.handle(route.Handler))
 	}
 	return mux
+}
+
+// forRunner makes a route the runner's own: for clients it is not there.
+func (s *Server) forRunner(h wire.Handler) wire.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Header.Get(ForwardedHeader) != "" {
+			return s.unknown(w, r)
+		}
+		return h(w, r)
+	}
 }
 
 func (s *Server) unknown(_ http.ResponseWriter, r *http.Request) error {

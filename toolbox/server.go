@@ -54,6 +54,8 @@ type Config struct {
 const (
 	TokenHeader     = "X-Daytona-Toolbox-Token"
 	RequestIDHeader = "X-Request-Id"
+	// ForwardedHeader marks a request that the runner passes on for a client.
+	ForwardedHeader = "X-Daytona-Toolbox-Forwarded"
 )
 
 // Settings are the names of the environment variables by which the program

@@ -201,3 +201,37 @@ func TestInitReachesEveryProcessStartedLater(t *testing.T) {
 	s.wantError(401, "UNAUTHORIZED", "token", "GET", "/version", nil)
 	s.want(200, "GET", "/version", nil, nil, toolbox.TokenHeader, "another")
 }
+
+func TestEnvironmentChanges(t *testing.T) {
+	s := newSandbox(t)
+	show := func() string {
+		var reply struct{ Result string }
+		s.want(200, "POST", "/process/execute", map[string]any{"command": "echo $A/$B/$C/$D/$LANG"}, &reply)
+		return strings.TrimSpace(reply.Result)
+	}
+	s.want(200, "POST", "/env", `{"set":{"A":"secret-1","B":"secret-2","C":"open"}}`, nil)
+	if got := show(); got != "secret-1/secret-2/open//C.UTF-8" {
+		t.Error(got)
+	}
+	s.want(200, "POST", "/env", `{"set":{"D":"secret-3"},"unset":["C","none"],"unsetValuePrefix":"secret-"}`, nil)
+	if got := show(); got != "///secret-3/C.UTF-8" {
+		t.Error(got)
+	}
+	s.want(200, "POST", "/env", `{}`, nil)
+	if got := show(); got != "///secret-3/C.UTF-8" {
+		t.Error(got)
+	}
+	s.wantError(400, "BAD_REQUEST", "environment variable", "POST", "/env", `{"set":{"":"x"},"unset":["D"]}`)
+	if got := show(); got != "///secret-3/C.UTF-8" {
+		t.Errorf("a refused change was made: %s", got)
+	}
+}
+
+// What the runner passes on for a client must not change who the sandbox is.
+func TestRunnersRoutesAreNotForClients(t *testing.T) {
+	s := newSandbox(t)
+	for _, path := range []string{"/init", "/env"} {
+		s.wantError(404, "NOT_FOUND", "no route", "POST", path, `{}`, toolbox.ForwardedHeader, "1")
+		s.want(200, "POST", path, `{}`, nil)
+	}
+}

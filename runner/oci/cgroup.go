@@ -30,6 +30,7 @@ type cgroups struct {
 // usage is what a group's files say.
 type usage struct {
 	memory   int64         // bytes without page cache
+	cache    int64         // bytes of page cache
 	cpu      time.Duration // since the group was made
 	pids     int64         // processes and threads
 	oomKills int64         // processes killed for want of memory

@@ -70,7 +70,8 @@ func (c *cgroups) usage1(path string) (usage, error) {
 	}
 	// Shared memory counts as cache but cannot be dropped: it is use. gVisor
 	// keeps all memory of its guests there.
-	u.memory = max(0, total-(stat["total_cache"]-stat["total_shmem"]))
+	u.cache = max(0, stat["total_cache"]-stat["total_shmem"])
+	u.memory = max(0, total-u.cache)
 	oom, err := table(mem, "memory.oom_control")
 	if err != nil {
 		return u, err

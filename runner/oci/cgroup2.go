@@ -77,7 +77,8 @@ func usage2(dir string) (usage, error) {
 		return u, err
 	}
 	// Shared memory is part of "file", but it is use: see usage1.
-	u.memory = max(0, total-(stat["file"]-stat["shmem"]))
+	u.cache = max(0, stat["file"]-stat["shmem"])
+	u.memory = max(0, total-u.cache)
 	ev, err := table(dir, "memory.events")
 	if err != nil {
 		return u, err

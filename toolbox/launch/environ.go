@@ -38,6 +38,20 @@ func (e *Environ) Set(vars map[string]string) {
 	maps.Copy(e.vars, vars)
 }
 
+// Change takes out the variables named in unset, and those whose value begins
+// with prefix unless that is "", and then sets vars, all at once.
+func (e *Environ) Change(vars map[string]string, unset []string, prefix string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, name := range unset {
+		delete(e.vars, name)
+	}
+	if prefix != "" {
+		maps.DeleteFunc(e.vars, func(_, value string) bool { return strings.HasPrefix(value, prefix) })
+	}
+	maps.Copy(e.vars, vars)
+}
+
 // Get returns one variable, or "".
 func (e *Environ) Get(name string) string {
 	e.mu.Lock()
