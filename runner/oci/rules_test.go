@@ -195,7 +195,7 @@ func TestUnified(t *testing.T) {
 		}
 	}
 	got, err := c.usage("/top/box")
-	want := usage{memory: 200, cpu: 1500 * time.Microsecond, pids: 7, oomKills: 1, oomHits: 4, pidsHits: 3}
+	want := usage{memory: 200, cache: 100, cpu: 1500 * time.Microsecond, pids: 7, oomKills: 1, oomHits: 4, pidsHits: 3}
 	if err != nil || got != want {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
