@@ -14,7 +14,7 @@ import (
 )
 
 // scenarios are the files of py/scenarios and ts/scenarios.
-var scenarios = []string{"create", "code", "charts", "exec", "files", "bigfile", "lifecycle", "errors", "interpreter", "lsp", "pty"}
+var scenarios = []string{"create", "code", "charts", "exec", "sessions", "files", "bigfile", "lifecycle", "errors", "interpreter", "lsp", "pty"}
 
 func TestPython(t *testing.T) {
 	for _, era := range []string{"old", "new"} {

@@ -30,6 +30,7 @@ func (s *Server) routes() *http.ServeMux {
 		s.lsp.Routes(),
 		s.pty.Routes(),
 		s.watch.Routes(),
+		s.session.Routes(),
 	) {
 		mux.Handle(route.Pattern, s.handle(route.Handler))
 	}

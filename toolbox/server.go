@@ -22,6 +22,7 @@ import (
 	"daytona/toolbox/process"
 	"daytona/toolbox/pty"
 	"daytona/toolbox/reaper"
+	"daytona/toolbox/session"
 	"daytona/toolbox/watch"
 	"daytona/toolbox/wire"
 )
@@ -76,6 +77,7 @@ type Server struct {
 	lsp      *lsp.Service
 	pty      *pty.Service
 	watch    *watch.Service
+	session  *session.Service
 	mux      *http.ServeMux
 
 	initOnce sync.Once
@@ -136,6 +138,7 @@ func New(c Config) (*Server, error) {
 		lsp:      lsp.New(lsp.Config{Space: space, Log: c.Log}),
 		pty:      pty.New(pty.Config{Space: space, Log: c.Log}),
 		watch:    watch.New(watch.Config{Space: space, Log: c.Log}),
+		session: session.New(session.Config{Space: space, Log: c.Log}),
 	}
 	s.mux = s.routes()
 	return s, nil
@@ -149,6 +152,16 @@ func (s *Server) Environ() []string { return s.space.Env.With(nil).Pairs() }
 
 // WorkDir returns where processes start.
 func (s *Server) WorkDir() string { return s.config.WorkDir }
+
+// StartEntrypoint starts the image's own program with the sandbox's environment.
+// What it prints is the log of the session "entrypoint".
+func (s *Server) StartEntrypoint(args []string) (*reaper.Child, error) {
+	return s.session.StartEntrypoint(args)
+}
+
+// Close ends what clients have left running. The first process of a sandbox need
+// not call it: everything ends with it.
+func (s *Server) Close() { s.session.Close() }
 
 // ServeHTTP answers one request: whoever it is from, by what token, and how it
 // went is decided and logged here and nowhere else.

@@ -83,7 +83,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	go startEntrypoint(server, table, args, asked, log)
+	go startEntrypoint(server, args, asked, log)
 	return serve(server, listener, table, asked)
 }
 
@@ -115,7 +115,7 @@ func serve(handler http.Handler, listener net.Listener, table *reaper.Table, ask
 
 // startEntrypoint starts the image's own program when the sandbox has its
 // identity. It is not started again when it ends.
-func startEntrypoint(server *toolbox.Server, table *reaper.Table, args []string, asked <-chan struct{}, log *slog.Logger) {
+func startEntrypoint(server *toolbox.Server, args []string, asked <-chan struct{}, log *slog.Logger) {
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
 	}
@@ -127,7 +127,7 @@ func startEntrypoint(server *toolbox.Server, table *reaper.Table, args []string,
 	case <-asked:
 		return
 	}
-	child, err := server.StartEntrypoint(table, args)
+	child, err := server.StartEntrypoint(args)
 	if err != nil {
 		log.Error("image's program not started", "program", args[0], "err", err)
 		return

@@ -131,10 +131,14 @@ func (a *API) previewURL(w http.ResponseWriter, r *http.Request, c call) error {
 		return err
 	}
 	infoOf(r).sandboxID = p.SandboxID
+	address := a.previewAddress(strconv.Itoa(p.Port), p.SandboxID)
+	if port == toolboxPort {
+		// Clients stream logs through a preview of the toolbox. That it has a
+		// path of its own spares them a name to be resolved.
+		address = a.toolboxURL() + "/" + p.SandboxID
+	}
 	out := api.PortPreviewURL{
-		DocsEraPortPreviewURL: api.DocsEraPortPreviewURL{
-			URL: a.previewAddress(strconv.Itoa(p.Port), p.SandboxID), Token: p.Token,
-		},
+		DocsEraPortPreviewURL: api.DocsEraPortPreviewURL{URL: address, Token: p.Token},
 		SandboxID: p.SandboxID,
 	}
 	if c.client.strict {

@@ -29,6 +29,9 @@ const (
 	headerPreviewToken = "X-Daytona-Preview-Token"
 	queryPreviewToken  = "DAYTONA_SANDBOX_AUTH_KEY"
 
+	// toolboxPort is the port at which clients believe the toolbox to be.
+	toolboxPort = 2280
+
 	// activeEvery is how often a long request counts as activity.
 	activeEvery = 50 * time.Second
 )
