@@ -138,7 +138,7 @@ func New(c Config) (*Server, error) {
 		lsp:      lsp.New(lsp.Config{Space: space, Log: c.Log}),
 		pty:      pty.New(pty.Config{Space: space, Log: c.Log}),
 		watch:    watch.New(watch.Config{Space: space, Log: c.Log}),
-		session: session.New(session.Config{Space: space, Log: c.Log}),
+		session:  session.New(session.Config{Space: space, Log: c.Log}),
 	}
 	s.mux = s.routes()
 	return s, nil
