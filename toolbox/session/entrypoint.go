@@ -94,7 +94,11 @@ func (s *Service) entrypointCommand() *command {
 func (s *Service) entrypointLogs(w http.ResponseWriter, r *http.Request) error {
 	c := s.entrypointCommand()
 	if c == nil {
-		return notFound("entrypoint: this snapshot has none; its log")
+		// The image has no program of its own, or has not started it yet.
+		return s.showLog(w, r, source{
+			open:   func() (*reader, error) { return emptyReader(), nil },
+			extent: func(bool) extent { return extent{over: true} },
+		})
 	}
 	return s.showLog(w, r, c.source())
 }

@@ -31,17 +31,16 @@ func (s *Service) input(w http.ResponseWriter, r *http.Request) error {
 	if req.Data == nil {
 		return fault.New(fault.Invalid, "bad request: data is required")
 	}
-	id := r.PathValue("session")
-	x, ok := s.find(id)
-	if !ok {
-		if _, err := s.pastCommand(id, r.PathValue("command")); err != nil {
+	id, command := r.PathValue("session"), r.PathValue("command")
+	c, err := s.command(id, command)
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		if _, err := s.pastCommand(id, command); err != nil {
 			return err
 		}
 		return errCompleted
-	}
-	c, ok := x.command(r.PathValue("command"))
-	if !ok {
-		return notFound("command")
 	}
 	data := *req.Data
 	if !strings.HasSuffix(data, "\n") {
@@ -69,12 +68,13 @@ func (c *command) send(data string) error {
 	}
 	in.turn.Lock()
 	defer in.turn.Unlock()
+	if c.echo {
+		// Before the command can answer it.
+		c.out.append(stdout, []byte(data))
+	}
 	// Pipes know deadlines; where they did not, writing would wait longer.
 	_ = in.file.SetWriteDeadline(time.Now().Add(inputPatience))
 	n, err := in.file.WriteString(data)
-	if n > 0 && c.echo {
-		c.out.append(stdout, []byte(data[:n]))
-	}
 	switch {
 	case err == nil:
 		return nil

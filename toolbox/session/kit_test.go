@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"golang.org/x/sys/unix"
 
 	"daytona/toolbox/launch"
 	"daytona/toolbox/reaper"
@@ -288,3 +289,5 @@ func alive(pid int) bool {
 	_, after, _ := strings.Cut(string(stat), ") ")
 	return !strings.HasPrefix(after, "Z")
 }
+
+func mkfifo(path string) error { return unix.Mkfifo(path, 0o600) }

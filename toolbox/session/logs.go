@@ -62,14 +62,11 @@ func logFault(err error) error {
 // logs answers GET /process/session/{session}/command/{command}/logs.
 func (s *Service) logs(w http.ResponseWriter, r *http.Request) error {
 	id, command := r.PathValue("session"), r.PathValue("command")
-	if x, ok := s.find(id); ok {
-		c, ok := x.command(command)
-		if !ok {
-			return notFound("command")
-		}
-		return s.showLog(w, r, c.source())
+	c, err := s.command(id, command)
+	if err != nil {
+		return err
 	}
-	if c := s.entrypointCommand(); id == entrypointID && c != nil && c.id == command {
+	if c != nil {
 		return s.showLog(w, r, c.source())
 	}
 	if _, err := s.pastCommand(id, command); err != nil {
@@ -361,12 +358,19 @@ func (s *Service) object(w http.ResponseWriter, src source, status int, head map
 			return err
 		}
 	}
+	e := src.extent(false)
 	rd, err := src.open()
 	if err != nil {
-		return logFault(err)
+		err = logFault(err)
+		if head == nil || !fault.Is(err, fault.Gone) {
+			return err
+		}
+		// The result of a command that has removed its own log.
+		rd, e = emptyReader(), extent{lost: e.size, full: "the log has been removed"}
+		src.open = func() (*reader, error) { return emptyReader(), nil }
 	}
-	defer func() { rd.close() }()
-	e := rd.clamp(src.extent(false))
+	defer func() { _ = rd.close() }()
+	e = rd.clamp(e)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	out := s.patiently(w)

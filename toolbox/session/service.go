@@ -373,24 +373,44 @@ func (s *Service) remove(w http.ResponseWriter, r *http.Request) error {
 func (s *Service) getCommand(w http.ResponseWriter, r *http.Request) error {
 	id, command := r.PathValue("session"), r.PathValue("command")
 	strict := wire.DialectOf(r).Strict
-	x, ok := s.find(id)
-	if !ok {
-		c, err := s.pastCommand(id, command)
-		if err != nil {
-			return err
-		}
-		if text, err := s.store.text(dirName(id), c.id); err == nil {
-			c.text = text
-		}
-		return wire.JSON(w, http.StatusOK, c.reply(strict))
+	c, err := s.command(id, command)
+	if err != nil {
+		return err
 	}
-	c, ok := x.command(command)
-	if !ok {
-		return notFound("command")
+	if c != nil {
+		reply := c.reply(strict)
+		reply.Command = c.fullText()
+		return wire.JSON(w, http.StatusOK, reply)
 	}
-	reply := c.reply(strict)
-	reply.Command = c.fullText()
-	return wire.JSON(w, http.StatusOK, reply)
+	past, err := s.pastCommand(id, command)
+	if err != nil {
+		return err
+	}
+	if text, err := s.store.text(dirName(id), past.id); err == nil {
+		past.text = text
+	}
+	return wire.JSON(w, http.StatusOK, past.reply(strict))
+}
+
+// command returns a command of a live session or of the entrypoint's, nil if
+// there is no such session, and an error if it has no such command.
+func (s *Service) command(session, id string) (*command, error) {
+	if session == entrypointID {
+		c := s.entrypointCommand()
+		if c == nil || c.id != id {
+			return nil, notFound("command")
+		}
+		return c, nil
+	}
+	x, ok := s.find(session)
+	if !ok {
+		return nil, nil
+	}
+	c, ok := x.command(id)
+	if !ok {
+		return nil, notFound("command")
+	}
+	return c, nil
 }
 
 func (s *Service) pastCommand(session, id string) (pastCommand, error) {
