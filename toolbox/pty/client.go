@@ -71,7 +71,9 @@ func (s *session) dismissLocked(c *client, why farewell) {
 }
 
 // serve exchanges input and output with a client until one of both sides ends.
-func (s *session) serve(c *client) {
+func (s *session) serve(c *client, conn *websocket.Conn) {
+	c.conn = conn
+	conn.SetReadLimit(-1) // messages are not gathered, so they may be of any length
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)

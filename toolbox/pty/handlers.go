@@ -135,8 +135,7 @@ func (s *Service) connect(w http.ResponseWriter, r *http.Request) error {
 		bid(conn, refusal(wire.Describe(err, r, time.Now()).Message))
 		return nil
 	}
-	c.conn = conn
-	found.serve(c)
+	found.serve(c, conn)
 	return nil
 }
 
@@ -165,13 +164,13 @@ func (s *Service) createConnect(w http.ResponseWriter, r *http.Request) error {
 		created.kill()
 		return err
 	}
-	c.conn, err = wire.Accept(w, r, exitProtocol, envsProtocol)
+	conn, err := wire.Accept(w, r, exitProtocol, envsProtocol)
 	if err != nil {
 		s.Log.Debug("no WebSocket", "path", r.URL.Path, "err", err)
 		created.kill()
 		return nil //nolint:nilerr // Accept has answered.
 	}
-	created.serve(c)
+	created.serve(c, conn)
 	return nil
 }
 
