@@ -106,7 +106,7 @@ async def scenario(d):
             await second.send("echo from-$((1+1))nd\n")
             await second.see("from-2nd")
             await c.see("from-2nd")
-            assert b"grüß" not in second.seen
+            assert "grüß".encode() not in second.seen
         await c.send("echo still-$((2-1))\n")
         await c.see("still-1")
 

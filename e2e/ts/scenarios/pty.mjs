@@ -76,7 +76,7 @@ run(async (d) => {
   await pty.sendInput(paste)
   await c.see(crypto.createHash('sha256').update(paste).digest('hex'))
 
-  await fails('', () => p.createPty({ id: 'main', onData: () => {} }), '409')
+  await fails('Connection', () => p.createPty({ id: 'main', onData: () => {} })) // the client has no more to say
   await pty.sendInput('exit 42\n')
   assert.deepEqual(await pty.wait(), { exitCode: 42, error: 'non-zero exit' })
   assert.deepEqual(await p.listPtySessions(), [])
