@@ -243,7 +243,7 @@ func TestErrors(t *testing.T) {
 	} {
 		status, content := s.do(test.method, "/process/pty"+test.path, test.body)
 		var body struct {
-			StatusCode                                           int
+			StatusCode                                            int
 			Message, Error, Code, Source, Timestamp, Path, Method string
 		}
 		if err := json.Unmarshal([]byte(content), &body); err != nil {

@@ -1,6 +1,7 @@
 package pty
 
 import (
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"maps"
@@ -59,7 +60,7 @@ func (s *Service) session(r request) (*session, error) {
 	envs := map[string]string{} // never nil: clients want an object
 	maps.Copy(envs, r.Envs)
 	return &session{
-		service: s, id: r.ID, cwd: dir, envs: envs, lazy: r.LazyStart, size: to, created: time.Now(),
+		service: s, id: r.ID, cwd: dir, envs: envs, lazy: r.LazyStart, size: to, created: time.Now(), mark: rand.Text(),
 		room: make(chan struct{}, 1), clients: map[*client]struct{}{},
 	}, nil
 }

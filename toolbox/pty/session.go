@@ -1,6 +1,7 @@
 package pty
 
 import (
+	"context"
 	"errors"
 	"os"
 	"sync"
@@ -13,6 +14,10 @@ import (
 	"daytona/toolbox/reaper"
 )
 
+// markVariable is in the environment of every process of a session, so that
+// those are found which have cut themselves off from its shell.
+const markVariable = "DAYTONA_PTY_MARK"
+
 // session is a shell in a terminal.
 type session struct {
 	service *Service
@@ -21,6 +26,7 @@ type session struct {
 	envs    map[string]string
 	lazy    bool
 	created time.Time
+	mark    string // value of markVariable
 
 	room  chan struct{} // a client has taken a piece of output; capacity 1
 	input input
@@ -75,6 +81,7 @@ func (s *session) start() error {
 	defer program.Close()
 	space := s.service.Space
 	env := environment(space, s.envs)
+	env[markVariable] = s.mark
 	shell := space.Shell(env)
 	child, err := space.Table.Start(reaper.Command{
 		Path: shell, Args: []string{shell, "-i", "-l"}, Env: env.Pairs(), Dir: s.cwd,
@@ -188,7 +195,11 @@ func (s *session) kill() {
 		s.end(exitOf(128 + int(unix.SIGKILL)))
 		return
 	}
-	child.KillTree()
+	child.KillTree() // at once: the shell is not asked
+	family := reaper.Family{Root: child, Mark: markVariable + "=" + s.mark}
+	if left := family.End(context.Background(), 0); left > 0 {
+		s.service.Log.Warn("processes of other users could not be killed", "pty", s.id, "processes", left)
+	}
 	late := time.NewTimer(killWait)
 	defer late.Stop()
 	select {
