@@ -14,7 +14,7 @@ import (
 )
 
 // scenarios are the files of py/scenarios and ts/scenarios.
-var scenarios = []string{"create", "code", "charts", "exec", "sessions", "files", "bigfile", "lifecycle", "errors", "interpreter", "lsp", "pty"}
+var scenarios = []string{"create", "code", "charts", "exec", "sessions", "files", "bigfile", "lifecycle", "errors", "interpreter", "lsp", "pty", "git"}
 
 func TestPython(t *testing.T) {
 	for _, era := range []string{"old", "new"} {
@@ -85,6 +85,7 @@ func clientEnv() []string {
 	}
 	return append(env,
 		"DAYTONA_API_URL="+shared.api.url, "DAYTONA_API_KEY="+shared.api.key,
+		"E2E_TESTDATA="+filepath.Join(repo, "e2e", "testdata"),
 		"NO_PROXY=127.0.0.1,localhost,.localhost", "no_proxy=127.0.0.1,localhost,.localhost",
 		"PYTHONDONTWRITEBYTECODE=1", "NO_COLOR=1")
 }

@@ -25,6 +25,7 @@ func (s *Server) routes() *http.ServeMux {
 		},
 		s.files.Routes(),
 		s.process.Routes(),
+		s.git.Routes(),
 		s.contexts.Routes(),
 		s.ports.Routes(), // and /proxy/{port}/…, before the mux
 		s.lsp.Routes(),

@@ -15,6 +15,7 @@ import (
 
 	"daytona/internal/fault"
 	"daytona/toolbox/files"
+	"daytona/toolbox/git"
 	"daytona/toolbox/interpreter"
 	"daytona/toolbox/launch"
 	"daytona/toolbox/lsp"
@@ -78,6 +79,7 @@ type Server struct {
 	pty      *pty.Service
 	watch    *watch.Service
 	session  *session.Service
+	git      *git.Service
 	mux      *http.ServeMux
 
 	initOnce sync.Once
@@ -135,6 +137,7 @@ func New(c Config) (*Server, error) {
 		}),
 		contexts: interpreter.New(interpreter.Config{Space: space, Log: c.Log}),
 		ports:    &ports.Service{Log: c.Log},
+		git:      &git.Service{Space: space, Log: c.Log},
 		lsp:      lsp.New(lsp.Config{Space: space, Log: c.Log}),
 		pty:      pty.New(pty.Config{Space: space, Log: c.Log}),
 		watch:    watch.New(watch.Config{Space: space, Log: c.Log}),

@@ -25,6 +25,7 @@ var statuses = map[fault.Kind]int{
 	fault.Unprocessable:   http.StatusUnprocessableEntity,
 	fault.TooMany:         http.StatusTooManyRequests,
 	fault.Unavailable:     http.StatusServiceUnavailable,
+	fault.Upstream:        http.StatusBadGateway,
 	fault.Internal:        http.StatusInternalServerError,
 }
 

@@ -31,6 +31,7 @@ const (
 	Unprocessable   Kind = "unprocessable"   // understood, but this sandbox cannot do it
 	TooMany         Kind = "too_many"        // a rate limit was reached
 	Unavailable     Kind = "unavailable"     // a dependency is not ready; try again
+	Upstream        Kind = "upstream"        // a server of somebody else's, needed for the answer, failed
 	Internal        Kind = "internal"        // could not be foreseen
 )
 

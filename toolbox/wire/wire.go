@@ -59,6 +59,7 @@ var kinds = map[fault.Kind]struct {
 	fault.Unprocessable:   {http.StatusUnprocessableEntity, "UNPROCESSABLE_ENTITY"},
 	fault.TooMany:         {http.StatusTooManyRequests, "TOO_MANY_REQUESTS"},
 	fault.Unavailable:     {http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE"},
+	fault.Upstream:        {http.StatusBadGateway, "BAD_GATEWAY"},
 	fault.Internal:        {http.StatusInternalServerError, "INTERNAL_SERVER_ERROR"},
 }
 
