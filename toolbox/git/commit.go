@@ -159,7 +159,8 @@ func (s *Service) History(w http.ResponseWriter, r *http.Request) error {
 	}
 	_, err = s.stream(r.Context(), command{
 		dir:  root,
-		args: []string{"-c", "i18n.logOutputEncoding=UTF-8", "log", "-z", "--no-show-signature", "--no-notes", historyFormat, "HEAD", "--"},
+		set:  []string{"i18n.logOutputEncoding=UTF-8"},
+		args: []string{"log", "-z", "--no-show-signature", "--no-notes", historyFormat, "HEAD", "--"},
 	}, func(stdout io.Reader) error {
 		return parseHistory(stdout, func(c commitInfo) error { return out.element(c) })
 	})

@@ -299,3 +299,9 @@ func (h *host) change(name, branch, file, content string) string {
 	git(h.t, work, "push", "-q", "origin", branch)
 	return git(h.t, work, "rev-parse", "HEAD")
 }
+
+// discard is an http.ResponseWriter that keeps the body alone.
+type discard struct{ bytes.Buffer }
+
+func (*discard) Header() http.Header { return http.Header{} }
+func (*discard) WriteHeader(int)     {}

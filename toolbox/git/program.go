@@ -20,7 +20,8 @@ import (
 
 // command is one run of the git program.
 type command struct {
-	args  []string // git's own, without the settings that every run gets
+	args  []string // git's own, the subcommand first
+	set   []string // settings for this run, as "key=value"
 	dir   string   // where it starts; a repository is not looked for above it
 	input []byte
 	env   map[string]string
@@ -231,6 +232,9 @@ func (s *Service) settings(c command) []string {
 	}
 	if c.login != nil {
 		args = append(args, c.login.settings()...)
+	}
+	for _, setting := range c.set {
+		args = append(args, "-c", setting)
 	}
 	return args
 }

@@ -75,8 +75,8 @@ func (s *Service) Pull(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.do(ctx, command{dir: root, login: login, args: append(tracking(name, branch),
-		"fetch", "--quiet", "--no-recurse-submodules", "--", name, "refs/heads/"+branch)}); err != nil {
+	if err := s.do(ctx, command{dir: root, login: login, set: []string{tracking(name) + refspec(name, branch)},
+		args: []string{"fetch", "--quiet", "--no-recurse-submodules", "--", name, "refs/heads/" + branch}}); err != nil {
 		return err
 	}
 	way, err := s.reconcile(ctx, root, local)
@@ -155,11 +155,14 @@ func (s *Service) reconcile(ctx context.Context, root, local string) ([]string, 
 	return []string{"rebase", "--quiet"}, nil
 }
 
-// tracking are the options with which a branch's image in the repository is
-// brought up to date, also in a clone of another single branch.
-func tracking(name, branch string) []string {
-	return []string{"-c", "remote." + name + ".fetch=+refs/heads/" + branch + ":refs/remotes/" + name + "/" + branch}
+// refspec keeps a branch's image in the repository.
+func refspec(name, branch string) string {
+	return "+refs/heads/" + branch + ":refs/remotes/" + name + "/" + branch
 }
+
+// tracking is the beginning of the setting with which the images are brought up
+// to date, also in a clone of another single branch.
+func tracking(name string) string { return "remote." + name + ".fetch=" }
 
 // Push answers POST /git/push: a branch to its namesake at the remote. That
 // there is nothing to push is a success.
@@ -205,11 +208,12 @@ func (s *Service) Push(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	args := append(tracking(name, branch), "push", "--porcelain", "--recurse-submodules=no")
+	args := []string{"push", "--porcelain", "--recurse-submodules=no"}
 	if req.SetUpstream {
 		args = append(args, "--set-upstream")
 	}
-	if err := s.do(ctx, command{dir: root, login: login, args: append(args, "--", name, ref+":"+ref)}); err != nil {
+	if err := s.do(ctx, command{dir: root, login: login, set: []string{tracking(name) + refspec(name, branch)},
+		args: append(args, "--", name, ref+":"+ref)}); err != nil {
 		return err
 	}
 	if req.SetUpstream {
@@ -227,6 +231,5 @@ func (s *Service) follow(ctx context.Context, root, name, branch string) error {
 	if _, failed := errors.AsType[*failure](err); !failed {
 		return err
 	}
-	_, refspec, _ := strings.Cut(tracking(name, branch)[1], "=")
-	return s.do(ctx, command{dir: root, args: []string{"config", "--add", "remote." + name + ".fetch", refspec}})
+	return s.do(ctx, command{dir: root, args: []string{"config", "--add", "remote." + name + ".fetch", refspec(name, branch)}})
 }
