@@ -243,9 +243,9 @@ func TestRequired(t *testing.T) {
 		for _, missing := range bodies {
 			body := m{}
 			for _, name := range bodies {
-				switch {
-				case name == missing:
-				case name == "files":
+				switch name {
+				case missing:
+				case "files":
 					body[name] = []string{"x"}
 				default:
 					body[name] = "x"

@@ -183,7 +183,7 @@ func (b *box) nothing(path string) {
 // git runs the git program itself, as a person would.
 func git(t testing.TB, dir string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("git", args...)
+	cmd := exec.CommandContext(t.Context(), "git", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0",
 		"GIT_AUTHOR_NAME=Bob", "GIT_AUTHOR_EMAIL=bob@example.com", "GIT_COMMITTER_NAME=Bob", "GIT_COMMITTER_EMAIL=bob@example.com",
@@ -210,7 +210,7 @@ type host struct {
 
 func newHost(t *testing.T, tls bool) *host {
 	t.Helper()
-	path, err := exec.Command("git", "--exec-path").Output()
+	path, err := exec.CommandContext(t.Context(), "git", "--exec-path").Output()
 	if err != nil {
 		t.Skip("git is not installed (apt-get install git)")
 	}

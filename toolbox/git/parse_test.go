@@ -3,6 +3,7 @@ package git
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -127,14 +128,14 @@ func TestRecords(t *testing.T) {
 			t.Errorf("%d bytes, %v; want %d", len(got), err, len(want))
 		}
 	}
-	if _, err := in.next(); err != io.ErrUnexpectedEOF {
+	if _, err := in.next(); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Error(err)
 	}
-	if _, err := newRecords(strings.NewReader("")).next(); err != io.EOF {
+	if _, err := newRecords(strings.NewReader("")).next(); !errors.Is(err, io.EOF) {
 		t.Error(err)
 	}
 	exact := strings.Repeat("y", 32<<10) // the size of the buffer
-	if _, err := newRecords(strings.NewReader(exact)).next(); err != io.ErrUnexpectedEOF {
+	if _, err := newRecords(strings.NewReader(exact)).next(); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Error(err)
 	}
 }
@@ -253,13 +254,13 @@ func TestProblem(t *testing.T) {
 		{"restore", "fatal: could not resolve x", "", fault.NotFound, ""},
 	} {
 		err := problem(&failure{args: strings.Fields(test.args), exit: 128, stderr: test.stderr, stdout: test.stdout})
-		f, ok := err.(*fault.Error)
+		f, ok := errors.AsType[*fault.Error](err)
 		if !ok || f.Kind != test.kind || f.Code != test.code {
 			t.Errorf("%s: %s%s\n  got %+v", test.args, test.stdout, test.stderr, err)
 		}
 	}
 	err := problem(&failure{args: []string{"clone"}, stderr: "fatal: unable to access 'https://user:secret@h/x': a\nhint: b\n" + strings.Repeat("y\n", 5000)})
-	f, ok := err.(*fault.Error)
+	f, ok := errors.AsType[*fault.Error](err)
 	if !ok || strings.Contains(f.Text, "secret") || strings.Contains(f.Text, "hint") || len(f.Text) > maxExcerpt+200 {
 		t.Errorf("%v", f)
 	}

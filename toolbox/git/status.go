@@ -51,10 +51,11 @@ func parseStatus(r io.Reader, begin func(head) error, each func(fileStatus) erro
 	begun := false
 	for {
 		record, err := in.next()
-		if err != nil && !errors.Is(err, io.EOF) {
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
 			return fmt.Errorf("status: %w", err)
 		}
-		if err == nil && strings.HasPrefix(record, "# ") {
+		if !last && strings.HasPrefix(record, "# ") {
 			if begun {
 				return fmt.Errorf("status: heading %.100q after files", record)
 			}
@@ -69,7 +70,7 @@ func parseStatus(r io.Reader, begin func(head) error, each func(fileStatus) erro
 				return err
 			}
 		}
-		if err != nil {
+		if last {
 			return nil
 		}
 		file, shown, err := parseFile(record, in)
