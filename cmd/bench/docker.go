@@ -43,7 +43,8 @@ func startDocker(ctx context.Context, dir string, rootfs func(io.Writer) error) 
 	d := &docker{dir: dir, host: "unix://" + filepath.Join(dir, "docker.sock"), exited: make(chan error, 1)}
 	_, err = net.InterfaceByName(bridge)
 	d.bridge = err != nil
-	d.daemon = exec.Command("dockerd", "--host", d.host, "--data-root", filepath.Join(dir, "data"),
+	d.daemon = exec.Command("dockerd", //nolint:noctx // Close ends it, in order, when ctx is long over
+		"--host", d.host, "--data-root", filepath.Join(dir, "data"),
 		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "docker.pid"), "--bip", "10.209.0.1/16",
 		// Docker would close the way of every other bridge and device on this host.
 		"--iptables=false", "--ip6tables=false")
@@ -173,15 +174,15 @@ func (d *docker) Close() error {
 		return err
 	}
 	select {
-	case <-d.exited:
+	case <-d.exited: //nolint:errcheck // it was asked to end, so how it ended is no news
 	case <-time.After(30 * time.Second):
 		_ = d.daemon.Process.Kill()
-		<-d.exited
+		<-d.exited //nolint:errcheck // likewise
 	}
 	if !d.bridge {
 		return nil
 	}
-	if out, err := exec.Command("ip", "link", "delete", bridge).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "ip", "link", "delete", bridge).CombinedOutput(); err != nil {
 		return fmt.Errorf("remove %s: %w: %s", bridge, err, out)
 	}
 	return nil

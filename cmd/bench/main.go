@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -77,7 +78,9 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	report.write(os.Stdout)
+	if err := report.write(os.Stdout); err != nil {
+		return err
+	}
 	text, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
 		return err
@@ -92,18 +95,18 @@ func run(ctx context.Context, args []string) error {
 // startPeer starts Docker with the same root file system as our sandboxes have:
 // it is copied out of one of them.
 func startPeer(ctx context.Context, bin, dir string, say func(string, ...any)) (Subject, error) {
-	return startDocker(ctx, filepath.Join(dir, "docker"), func(w io.Writer) error {
+	return startDocker(ctx, filepath.Join(dir, "docker"), func(w io.Writer) (err error) {
 		say("docker: copying the root file system, once")
 		s, err := startServer(ctx, bin, filepath.Join(dir, "data"), "runc", 0, say)
 		if err != nil {
 			return err
 		}
-		defer s.Close()
+		defer func() { err = errors.Join(err, s.Close()) }()
 		id, err := s.Create(ctx, false)
 		if err != nil {
 			return err
 		}
-		defer s.Delete(ctx, id)
+		defer func() { err = errors.Join(err, s.Delete(ctx, id)) }()
 		pids, err := cgroupProcesses(filepath.Join("/sys/fs/cgroup/memory", s.cgroup, id))
 		if err != nil || len(pids) == 0 {
 			return fmt.Errorf("no process of sandbox %s: %w", id, err)

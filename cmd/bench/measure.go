@@ -36,12 +36,14 @@ const (
 	figBurstAll   = "50 creates at once: all"
 	figPair       = "create + delete, one after another"
 	figMemory     = "own memory of an idle sandbox"
+	figProgram    = "toolbox: size of the program"
+	figResident   = "toolbox: resident memory, idle"
 	figIdle       = "100 idle sandboxes: all started"
 )
 
 var figures = []string{
 	figWarmAnswer, figWarmNode, figColdAnswer, figColdNode, figExec, figRun, figUpload, figDownload,
-	figBurst, figBurstAll, figPair, figMemory, figIdle,
+	figBurst, figBurstAll, figPair, figMemory, figProgram, figResident, figIdle,
 }
 
 const transferSize = 64 << 20
@@ -175,7 +177,34 @@ func measure(ctx context.Context, s Subject, rounds Rounds, say func(string, ...
 		}
 		memory.Values = append(memory.Values, float64(n)/(1<<20))
 	}
+	if t, ok := s.(toolboxed); ok {
+		if err := measureToolbox(ctx, t, ids, res); err != nil {
+			return res, err
+		}
+	}
 	return res, deleteMany(ctx, s, ids)
+}
+
+// measureToolbox takes what the toolbox costs each of some idle boxes.
+func measureToolbox(ctx context.Context, s toolboxed, ids []string, res Result) error {
+	size, err := s.ToolboxSize()
+	if err != nil {
+		return err
+	}
+	res[figProgram] = &Sample{Unit: unitBytes, Values: []float64{float64(size)}}
+	resident := &Sample{Unit: unitBytes}
+	res[figResident] = resident
+	for i, id := range ids {
+		if i%10 != 0 {
+			continue
+		}
+		n, err := s.ToolboxMemory(ctx, id)
+		if err != nil {
+			return err
+		}
+		resident.Values = append(resident.Values, float64(n))
+	}
+	return nil
 }
 
 // createMany creates n boxes, at most width at a time.

@@ -20,7 +20,7 @@ const peer = "docker"
 // write prints one row for each figure and subject: median, tails, and the
 // peer's median divided by ours, so that more than 1 means faster (or smaller)
 // than the peer.
-func (r Report) write(w io.Writer) {
+func (r Report) write(w io.Writer) error {
 	fmt.Fprintf(w, "\n%s, %s\n\n", r.Machine, r.Date)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "figure\tsubject\tn\tfailed\tp50\tp95\tp99\tunit\tpeer/p50\tpeer/p95\t")
@@ -41,14 +41,17 @@ func (r Report) write(w io.Writer) {
 				}
 				return fmt.Sprintf("%.1fx", v)
 			}
-			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%.1f\t%.1f\t%.1f\t%s\t%s\t%s\t\n", figure, name, len(s.Values), s.Failed,
-				percentile(s.Values, .5), percentile(s.Values, .95), percentile(s.Values, .99), s.Unit, ratio(.5), ratio(.95))
+			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t\n", figure, name, len(s.Values), s.Failed,
+				s.text(percentile(s.Values, .5)), s.text(percentile(s.Values, .95)), s.text(percentile(s.Values, .99)), s.Unit, ratio(.5), ratio(.95))
 		}
 	}
-	table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
 	for _, name := range r.Order {
 		if pairs := r.Subjects[name][figPair]; pairs != nil && len(pairs.Values) > 0 {
 			fmt.Fprintf(w, "%s: %.1f create+delete per second\n", name, 1000/percentile(pairs.Values, .5))
 		}
 	}
+	return nil
 }

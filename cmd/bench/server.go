@@ -44,7 +44,7 @@ func startServer(ctx context.Context, bin, dir, isolation string, warm int, say 
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,8 @@ func startServer(ctx context.Context, bin, dir, isolation string, warm int, say 
 		isolation: isolation, dir: dir, url: "http://" + listen, cgroup: benchCgroup, warm: warm,
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}}, exited: make(chan error, 1),
 	}
-	s.cmd = exec.Command(filepath.Join(bin, "daytona"), "server", "--data", dir, "--listen", listen,
+	s.cmd = exec.Command(filepath.Join(bin, "daytona"), //nolint:noctx // Close ends it, in order, when ctx is long over
+		"server", "--data", dir, "--listen", listen,
 		"--isolation", isolation, "--warm", fmt.Sprintf("%s=%d", benchSnapshot, warm),
 		"--cgroup-parent", benchCgroup, "--network-prefix", benchPrefix,
 		"--quota-cpu", "1000", "--quota-memory", "1000", "--quota-disk", "10000")
@@ -74,8 +75,8 @@ func startServer(ctx context.Context, bin, dir, isolation string, warm int, say 
 	return s, nil
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freePort(ctx context.Context) (int, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
 	}
@@ -185,25 +186,49 @@ func (s *server) Delete(ctx context.Context, id string) error {
 }
 
 func (s *server) Exec(ctx context.Context, id, command string) error {
-	return s.process(ctx, id, "execute", map[string]any{"command": command})
+	_, err := s.process(ctx, id, "execute", map[string]any{"command": command})
+	return err
 }
 
 func (s *server) Run(ctx context.Context, id, code string) error {
-	return s.process(ctx, id, "code-run", map[string]any{"code": code, "language": "python"})
+	_, err := s.process(ctx, id, "code-run", map[string]any{"code": code, "language": "python"})
+	return err
 }
 
-func (s *server) process(ctx context.Context, id, act string, body any) error {
+// process runs something that must exit with 0 and returns what it printed.
+func (s *server) process(ctx context.Context, id, act string, body any) (string, error) {
 	var answer struct {
 		ExitCode int
 		Result   string
 	}
 	if err := s.call(ctx, http.MethodPost, "/toolbox/"+id+"/process/"+act, body, &answer); err != nil {
-		return err
+		return "", err
 	}
 	if answer.ExitCode != 0 {
-		return fmt.Errorf("%s: exit code %d: %s", act, answer.ExitCode, answer.Result)
+		return "", fmt.Errorf("%s: exit code %d: %s", act, answer.ExitCode, answer.Result)
 	}
-	return nil
+	return answer.Result, nil
+}
+
+func (s *server) ToolboxSize() (int64, error) {
+	info, err := os.Stat(filepath.Join(filepath.Dir(s.cmd.Path), "toolbox"))
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+// ToolboxMemory asks inside: under gVisor the toolbox is no process of the host.
+func (s *server) ToolboxMemory(ctx context.Context, id string) (int64, error) {
+	text, err := s.process(ctx, id, "execute", map[string]any{"command": "grep ^VmRSS: /proc/1/status"})
+	if err != nil {
+		return 0, err
+	}
+	var kib int64
+	if _, err := fmt.Sscanf(text, "VmRSS: %d kB", &kib); err != nil {
+		return 0, fmt.Errorf("status of the toolbox: %q: %w", text, err)
+	}
+	return kib << 10, nil
 }
 
 func (s *server) Upload(ctx context.Context, id string, _ int64, r io.Reader, path string) error {
@@ -291,12 +316,14 @@ func (s *server) Close() error {
 		return err
 	}
 	select {
-	case <-s.exited:
+	case <-s.exited: //nolint:errcheck // it was asked to end, so how it ended is no news
 	case <-time.After(time.Minute):
 		_ = s.cmd.Process.Kill()
-		<-s.exited
+		<-s.exited //nolint:errcheck // likewise
 	}
-	down := exec.Command(s.cmd.Path, "down", "--data", s.dir, "--cgroup-parent", benchCgroup, "--network-prefix", benchPrefix)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	down := exec.CommandContext(ctx, s.cmd.Path, "down", "--data", s.dir, "--cgroup-parent", benchCgroup, "--network-prefix", benchPrefix)
 	if out, err := down.CombinedOutput(); err != nil {
 		return fmt.Errorf("daytona down: %w: %s", err, out)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -11,6 +12,17 @@ type Sample struct {
 	Values []float64 `json:"values"`
 	Unit   string    `json:"unit"`
 	Failed int       `json:"failed"`
+}
+
+// unitBytes is the unit of figures that are shown without decimals.
+const unitBytes = "bytes"
+
+// text shows a value of the sample.
+func (s *Sample) text(v float64) string {
+	if s.Unit == unitBytes {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 1, 64)
 }
 
 func (s *Sample) add(d time.Duration) { s.Values = append(s.Values, float64(d.Microseconds())/1000) }

@@ -28,3 +28,13 @@ type Subject interface {
 	// Close ends everything that the subject started.
 	Close() error
 }
+
+// toolboxed is a Subject with a program of its own inside each box.
+type toolboxed interface {
+	// ToolboxSize is the size of the program in bytes.
+	ToolboxSize() (int64, error)
+	// ToolboxMemory is how many bytes of the program and of its data are in
+	// memory in one box, after the one command that asks for it. What comes
+	// from the program's file is counted, though boxes may share it.
+	ToolboxMemory(ctx context.Context, id string) (int64, error)
+}
