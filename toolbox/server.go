@@ -162,6 +162,10 @@ func (s *Server) StartEntrypoint(args []string) (*reaper.Child, error) {
 	return s.session.StartEntrypoint(args)
 }
 
+// Stopping says that the sandbox is about to end, so that commands which end
+// from now on can tell why.
+func (s *Server) Stopping() { s.space.Stop() }
+
 // Close ends what clients have left running. The first process of a sandbox need
 // not call it: everything ends with it.
 func (s *Server) Close() { s.session.Close() }

@@ -89,7 +89,7 @@ func run(args []string) error {
 
 // serve answers requests until the program is asked to end, then ends all other
 // processes of the sandbox.
-func serve(handler http.Handler, listener net.Listener, table *reaper.Table, asked <-chan struct{}) error {
+func serve(handler *toolbox.Server, listener net.Listener, table *reaper.Table, asked <-chan struct{}) error {
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 30 * time.Second,
@@ -103,6 +103,7 @@ func serve(handler http.Handler, listener net.Listener, table *reaper.Table, ask
 		return fmt.Errorf("serve: %w", err)
 	case <-asked:
 	}
+	handler.Stopping()
 	const grace = 5 * time.Second
 	table.StopAll(grace)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

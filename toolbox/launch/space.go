@@ -5,6 +5,7 @@ package launch
 
 import (
 	"path/filepath"
+	"sync/atomic"
 
 	"daytona/toolbox/reaper"
 )
@@ -18,8 +19,16 @@ type Space struct {
 	// ShellList is the list of registered shells. Defaults to /etc/shells.
 	ShellList string
 
-	shells shells
+	shells   shells
+	stopping atomic.Bool
 }
+
+// Stop says that the sandbox is about to end: what ends from now on ends for
+// that reason.
+func (s *Space) Stop() { s.stopping.Store(true) }
+
+// Stopping reports whether the sandbox is about to end.
+func (s *Space) Stopping() bool { return s.stopping.Load() }
 
 // Home returns the user's home directory.
 func (s *Space) Home() string { return s.Env.Get("HOME") }

@@ -106,7 +106,7 @@ func (s *Service) runProgram(r *http.Request, j job, program []string, argv stri
 	if j.path, err = launch.LookPath(j.args[0], j.env["PATH"], j.dir); err != nil {
 		return startFailure(err), nil
 	}
-	return run(r.Context(), s.Space.Table, j)
+	return run(r.Context(), s.Space, j)
 }
 
 // special reports whether a character may mean something to a shell.

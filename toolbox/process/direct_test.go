@@ -64,14 +64,14 @@ func TestDirectIsLikeTheShell(t *testing.T) {
 			}
 		}
 	}
-	table := reaper.New()
+	space := &launch.Space{Table: reaper.New(), WorkDir: dir}
 	number := regexp.MustCompile(`line 1: +\d+ `)
 	for _, command := range commands {
 		j := job{
 			path: shell, args: []string{shell}, dir: dir, limit: 1 << 20, input: []byte(command + "\n"),
 			env: launch.Vars{"PATH": dir + ":/usr/bin:/bin", "A": "1", "SHLVL": "3", "LANG": "C"},
 		}
-		want, err := run(t.Context(), table, j)
+		want, err := run(t.Context(), space, j)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +79,7 @@ func TestDirectIsLikeTheShell(t *testing.T) {
 			plain.shell, plain.command = shell, command
 			j.direct = &plain
 		}
-		got, err := run(t.Context(), table, j)
+		got, err := run(t.Context(), space, j)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,12 +15,21 @@ type executeRequest struct {
 	Cwd     string            `json:"cwd,omitempty"`
 	Timeout *uint32           `json:"timeout,omitempty"` // seconds
 	Envs    map[string]string `json:"envs,omitempty"`
+	// Past the reference: standard output and error are to be kept apart.
+	// The header X-Daytona-Split-Output asks for the same.
+	SplitOutput bool `json:"splitOutput,omitempty"`
 }
 
 type executeReply struct {
 	ExitCode int    `json:"exitCode"`
 	Code     *int   `json:"code,omitempty"` // the first era's name
 	Result   string `json:"result"`
+	// Past the reference: why it ended, the signal's name if one did that,
+	// and each stream for itself if they were to be kept apart.
+	Cause  string  `json:"cause,omitempty"`
+	Signal string  `json:"signal,omitempty"`
+	Stdout *string `json:"stdout,omitempty"`
+	Stderr *string `json:"stderr,omitempty"`
 }
 
 // Execute answers POST /process/execute: it runs a command and returns its exit
@@ -45,6 +54,7 @@ func (s *Service) Execute(w http.ResponseWriter, r *http.Request) error {
 		dir:     s.Space.Dir(req.Cwd),
 		timeout: timeLimit(req.Timeout, dialect),
 		limit:   s.MaxOutput,
+		apart:   req.SplitOutput || r.Header.Get("X-Daytona-Split-Output") == "true",
 	}
 	var err error
 	if dialect.WrapsCommands() && isWrapped(req.Command) {
@@ -63,7 +73,7 @@ func (s *Service) Execute(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		o = startFailure(err)
 	} else {
-		if o, err = run(r.Context(), s.Space.Table, j); err != nil {
+		if o, err = run(r.Context(), s.Space, j); err != nil {
 			return fmt.Errorf("run command: %w", err)
 		}
 	}
@@ -71,6 +81,12 @@ func (s *Service) Execute(w http.ResponseWriter, r *http.Request) error {
 		reply := executeReply{ExitCode: o.exitCode, Result: text(o.output)}
 		if !dialect.Strict {
 			reply.Code = &o.exitCode
+			reply.Cause, reply.Signal = o.cause, o.signal
+		}
+		if j.apart {
+			out, errs := reply.Result, text(o.errors)
+			reply.Stdout, reply.Stderr = &out, &errs
+			reply.Result += errs
 		}
 		return wire.JSON(w, http.StatusOK, reply)
 	})

@@ -22,6 +22,7 @@ type job struct {
 	input   []byte        // what it finds on its standard input; then it is at the end of file
 	timeout time.Duration // 0 means no limit
 	limit   int           // bytes of output to keep
+	apart   bool          // standard error is kept apart from standard output
 	// direct is the job's other form, without a shell, to be tried first;
 	// nil when there is none. shell and command are what this one then stands
 	// for, in the words of a report.
@@ -33,6 +34,9 @@ type job struct {
 type outcome struct {
 	exitCode int // -1 when it could not be started
 	output   []byte
+	errors   []byte // standard error, if it was to be kept apart
+	cause    string // of launch.Causes
+	signal   string
 	timedOut bool
 }
 
@@ -43,9 +47,9 @@ const killWait = 2 * time.Second
 // run runs a job. When ctx ends or the time is over, the job and everything it
 // started are killed. An error means that the job could not be tried; one that
 // could not be started is an outcome.
-func run(ctx context.Context, table *reaper.Table, j job) (outcome, error) {
+func run(ctx context.Context, space *launch.Space, j job) (outcome, error) {
 	if j.direct != nil {
-		o, err := run(ctx, table, *j.direct)
+		o, err := run(ctx, space, *j.direct)
 		if err != nil || o.exitCode != -1 || o.timedOut {
 			return o, err
 		}
@@ -60,15 +64,36 @@ func run(ctx context.Context, table *reaper.Table, j job) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	child, err := table.Start(reaper.Command{
+	errs := out
+	if j.apart {
+		if errs, err = newCapture(j.limit); err != nil {
+			out.abandon()
+			return outcome{}, err
+		}
+	}
+	witness := space.Watch()
+	child, err := space.Table.Start(reaper.Command{
 		Path: j.path, Args: j.args, Env: j.env.Pairs(), Dir: j.dir,
-		Stdin: stdin, Stdout: out.writer, Stderr: out.writer,
+		Stdin: stdin, Stdout: out.writer, Stderr: errs.writer,
 	})
 	if err != nil {
 		out.abandon()
+		if j.apart {
+			errs.abandon()
+		}
 		return startFailure(err), nil
 	}
 	out.start()
+	if j.apart {
+		errs.start()
+	}
+	finish := func(o outcome) outcome {
+		o.output = out.finish()
+		if j.apart {
+			o.errors = errs.finish()
+		}
+		return o
+	}
 
 	var late <-chan time.Time
 	if j.timeout > 0 {
@@ -79,9 +104,14 @@ func run(ctx context.Context, table *reaper.Table, j job) (outcome, error) {
 	timedOut := false
 	select {
 	case <-child.Done():
-		o := outcome{exitCode: child.ExitCode(), output: out.finish()}
+		end := witness.Ending(child.ExitCode())
+		o := finish(outcome{exitCode: end.ExitCode, cause: end.Cause, signal: end.Signal})
 		if j.command != "" {
-			o.output = append(o.output, epitaph(j.shell, child.PID(), child.Status(), j.command)...)
+			said := &o.output
+			if j.apart {
+				said = &o.errors
+			}
+			*said = append(*said, epitaph(j.shell, child.PID(), child.Status(), j.command)...)
 		}
 		return o, nil
 	case <-late:
@@ -93,12 +123,12 @@ func run(ctx context.Context, table *reaper.Table, j job) (outcome, error) {
 	case <-child.Done():
 	case <-time.After(killWait):
 	}
-	return outcome{exitCode: -1, output: out.finish(), timedOut: timedOut}, context.Cause(ctx)
+	return finish(outcome{exitCode: -1, cause: launch.CauseTimeout, timedOut: timedOut}), context.Cause(ctx)
 }
 
 // startFailure is the outcome of a job whose program cannot be run.
 func startFailure(err error) outcome {
-	return outcome{exitCode: -1, output: []byte(err.Error())}
+	return outcome{exitCode: -1, cause: launch.CauseFailed, output: []byte(err.Error())}
 }
 
 // inputFile returns a file with the given content, to be read from its start.

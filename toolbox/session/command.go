@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"daytona/toolbox/launch"
 )
 
 // Bounds of commands.
@@ -32,9 +34,11 @@ type command struct {
 
 	done chan struct{} // closed when it is over
 
-	mu      sync.Mutex // guards what follows
-	end     *ending    // nil until it is over
-	outlets []*outlet  // those that processes still have open, once it is over
+	witness launch.Witness // set when it is started
+
+	mu      sync.Mutex     // guards what follows
+	end     *launch.Ending // nil until it is over
+	outlets []*outlet      // those that processes still have open, once it is over
 	inlet   *inlet
 	script  string // path of its text
 	temp    string // the same, if it is not on disk
@@ -102,14 +106,14 @@ func (s *session) newCommand(text string, held, echo bool) (*command, error) {
 }
 
 // ending returns how the command has ended, or nil.
-func (c *command) ending() *ending {
+func (c *command) ending() *launch.Ending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.end
 }
 
 // finish says how the command has ended, once, and lets go of its pipes.
-func (c *command) finish(e ending) {
+func (c *command) finish(e launch.Ending) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.end != nil {
@@ -139,7 +143,7 @@ func (c *command) finish(e ending) {
 }
 
 // finishByShell does so for a command whose shell has ended.
-func (c *command) finishByShell(e ending) {
+func (c *command) finishByShell(e launch.Ending) {
 	c.mu.Lock()
 	c.byShell = c.end == nil
 	c.mu.Unlock()

@@ -30,15 +30,16 @@ func (s *Service) StartEntrypoint(args []string) (*reaper.Child, error) {
 	s.mu.Lock()
 	s.entrypoint = c
 	s.mu.Unlock()
+	c.witness = s.Space.Watch()
 	child, err := s.launchEntrypoint(args, c)
 	if err != nil {
 		c.out.append(stderr, []byte(err.Error()+"\n"))
-		c.finish(ending{exitCode: -1, cause: causeFailed})
+		c.finish(launch.Ending{ExitCode: -1, Cause: launch.CauseFailed})
 		return nil, err
 	}
 	go func() {
 		<-child.Done()
-		c.finish(endOfShell(child.Status()))
+		c.finish(c.witness.Ending(child.ExitCode()))
 	}()
 	return child, nil
 }

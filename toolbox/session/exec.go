@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"daytona/internal/fault"
+	"daytona/toolbox/launch"
 	"daytona/toolbox/wire"
 )
 
@@ -57,10 +58,10 @@ func (s *Service) exec(w http.ResponseWriter, r *http.Request) error {
 		return r.Context().Err()
 	}
 	c.mu.Lock()
-	cause, byShell := c.end.cause, c.byShell
+	cause, byShell := c.end.Cause, c.byShell
 	c.mu.Unlock()
 	switch {
-	case cause == causeDeleted:
+	case cause == launch.CauseDeleted:
 		return errEnded("it was deleted while the command ran")
 	case byShell:
 		return errEnded(whyExited)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"daytona/toolbox/launch"
 )
 
 // collect walks through an index and returns the stream of every byte.
@@ -315,13 +317,13 @@ func TestIDsAreInOrder(t *testing.T) {
 }
 
 func TestParseEnd(t *testing.T) {
-	for content, want := range map[string]ending{
-		"0\nexit\n\n":            {0, causeExit, ""},
-		"137\nsignal\nSIGKILL\n": {137, causeSignal, "SIGKILL"},
-		"3":                      {3, causeExit, ""},
-		"3\nnonsense\nSIGKILL":   {3, causeExit, ""},
-		"137\nsignal\n<script>":  {137, causeSignal, ""},
-		"-1\nsandboxStopped\n":   {-1, causeStopped, ""},
+	for content, want := range map[string]launch.Ending{
+		"0\nexit\n\n":            {ExitCode: 0, Cause: launch.CauseExit, Signal: ""},
+		"137\nsignal\nSIGKILL\n": {ExitCode: 137, Cause: launch.CauseSignal, Signal: "SIGKILL"},
+		"3":                      {ExitCode: 3, Cause: launch.CauseExit, Signal: ""},
+		"3\nnonsense\nSIGKILL":   {ExitCode: 3, Cause: launch.CauseExit, Signal: ""},
+		"137\nsignal\n<script>":  {ExitCode: 137, Cause: launch.CauseSignal, Signal: ""},
+		"-1\nsandboxStopped\n":   {ExitCode: -1, Cause: launch.CauseStopped, Signal: ""},
 	} {
 		if got, ok := parseEnd([]byte(content)); !ok || got != want {
 			t.Errorf("%q: %+v %v", content, got, ok)

@@ -137,10 +137,10 @@ func (c *command) reply(strict bool) commandReply {
 	return r
 }
 
-func (r *commandReply) describe(e ending, strict bool) {
-	r.ExitCode = &e.exitCode
+func (r *commandReply) describe(e launch.Ending, strict bool) {
+	r.ExitCode = &e.ExitCode
 	if !strict {
-		r.Cause, r.Signal = e.cause, e.signal
+		r.Cause, r.Signal = e.Cause, e.Signal
 	}
 }
 

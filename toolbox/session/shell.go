@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"daytona/internal/fault"
+	"daytona/toolbox/launch"
 	"daytona/toolbox/reaper"
 )
 
@@ -32,6 +33,7 @@ const grace = 5 * time.Second
 type session struct {
 	id     string
 	dir    string // name of its directory
+	space  *launch.Space
 	store  *store
 	pipes  *pipes
 	ids    *ids
@@ -72,7 +74,7 @@ func styleOf(shell string) style {
 // startSession starts the shell of a session whose directory has been made.
 func (s *Service) startSession(id, dir string) (*session, error) {
 	x := &session{
-		id: id, dir: dirName(id), store: &s.store, pipes: &s.pipes, ids: &s.ids,
+		id: id, dir: dirName(id), space: s.Space, store: &s.store, pipes: &s.pipes, ids: &s.ids,
 		log: s.Log.With("session", id), mark: rand.Text(), cookie: []byte(rand.Text()),
 		ended: make(chan struct{}), gone: make(chan struct{}), byID: map[string]*command{},
 	}
@@ -153,10 +155,11 @@ func (s *session) usableLocked() error {
 // runLocked tells the shell to run a command. When that fails, the command is over.
 func (s *session) runLocked(c *command) {
 	s.current = c
+	c.witness = s.space.Watch()
 	if err := s.order(c); err != nil {
 		s.log.Error("command not started", "command", c.id, "err", err)
 		c.out.append(stderr, fmt.Appendf(nil, "cannot run the command: %s\n", reason(err)))
-		c.finish(ending{exitCode: -1, cause: causeFailed})
+		c.finish(launch.Ending{ExitCode: -1, Cause: launch.CauseFailed})
 		s.nextLocked()
 	}
 }
@@ -252,7 +255,7 @@ func (s *session) reported(code int) {
 	if s.current == nil {
 		return
 	}
-	s.current.finish(endOf(code))
+	s.current.finish(s.current.witness.Ending(code))
 	s.nextLocked()
 }
 
@@ -262,15 +265,15 @@ func (s *session) shellEnded() {
 	defer s.mu.Unlock()
 	s.over = true
 	if s.current != nil {
-		e := endOfShell(s.shell.Status())
+		e := s.current.witness.Ending(s.shell.ExitCode())
 		if s.deleting {
-			e.cause, e.signal = causeDeleted, ""
+			e.Cause, e.Signal = launch.CauseDeleted, ""
 		}
 		s.current.finishByShell(e)
 		s.current = nil
 	}
 	for _, c := range s.queue {
-		c.finishByShell(ending{exitCode: -1, cause: causeEnded})
+		c.finishByShell(launch.Ending{ExitCode: -1, Cause: launch.CauseEnded})
 	}
 	s.queue = nil
 	_ = s.orders.Close()
@@ -318,7 +321,7 @@ func (s *session) delete(ctx context.Context) bool {
 	commands := s.commands
 	s.mu.Unlock()
 	for _, c := range commands {
-		c.finish(ending{exitCode: 128 + int(syscall.SIGKILL), cause: causeDeleted})
+		c.finish(launch.Ending{ExitCode: 128 + int(syscall.SIGKILL), Cause: launch.CauseDeleted})
 		c.abandon()
 	}
 	if err := s.store.remove(s.dir); err != nil {

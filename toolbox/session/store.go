@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"daytona/internal/fault"
+	"daytona/toolbox/launch"
 )
 
 // The files of a command.
@@ -260,13 +261,13 @@ func (s *store) readFile(path string, limit int64) ([]byte, error) {
 }
 
 // writeEnd records how a command has ended.
-func (s *store) writeEnd(name, id string, e ending) error {
+func (s *store) writeEnd(name, id string, e launch.Ending) error {
 	root, err := s.open()
 	if err != nil {
 		return err
 	}
 	dir := filepath.Join(name, id)
-	content := fmt.Appendf(nil, "%d\n%s\n%s\n", e.exitCode, e.cause, e.signal)
+	content := fmt.Appendf(nil, "%d\n%s\n%s\n", e.ExitCode, e.Cause, e.Signal)
 	// In one step, since half a number is another number.
 	if err := root.WriteFile(filepath.Join(dir, exitFile+".new"), content, 0o600); err != nil {
 		return err
@@ -275,19 +276,19 @@ func (s *store) writeEnd(name, id string, e ending) error {
 }
 
 // parseEnd reads what writeEnd wrote.
-func parseEnd(content []byte) (ending, bool) {
+func parseEnd(content []byte) (launch.Ending, bool) {
 	lines := strings.Split(string(bytes.TrimSpace(content)), "\n")
 	code, err := strconv.ParseInt(lines[0], 10, 32)
 	if err != nil {
-		return ending{}, false
+		return launch.Ending{}, false
 	}
-	e := ending{exitCode: int(code), cause: causeExit}
-	if len(lines) > 1 && slices.Contains(causes, lines[1]) {
-		e.cause = lines[1]
+	e := launch.Ending{ExitCode: int(code), Cause: launch.CauseExit}
+	if len(lines) > 1 && slices.Contains(launch.Causes, lines[1]) {
+		e.Cause = lines[1]
 	}
-	if len(lines) > 2 && e.cause == causeSignal {
+	if len(lines) > 2 && e.Cause == launch.CauseSignal {
 		if unix.SignalNum(lines[2]) != 0 {
-			e.signal = lines[2]
+			e.Signal = lines[2]
 		}
 	}
 	return e, true
@@ -320,7 +321,7 @@ func (s *store) past(name string) ([]pastCommand, error) {
 		}
 		c := pastCommand{id: entry.Name(), text: shorten(strings.TrimSuffix(string(text), "\n"))}
 		// A command without an end was running when the sandbox stopped.
-		c.end = ending{exitCode: 128 + int(syscall.SIGKILL), cause: causeStopped}
+		c.end = launch.Ending{ExitCode: 128 + int(syscall.SIGKILL), Cause: launch.CauseStopped}
 		if content, err := s.readFile(filepath.Join(name, c.id, exitFile), 256); err == nil {
 			if e, ok := parseEnd(content); ok {
 				c.end = e
@@ -335,7 +336,7 @@ func (s *store) past(name string) ([]pastCommand, error) {
 // pastCommand is a command of an earlier run.
 type pastCommand struct {
 	id, text string
-	end      ending
+	end      launch.Ending
 }
 
 // isFull reports whether there was no room for something.
