@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
-
-	"daytona/toolbox"
 )
 
 // What a command's end is told to be.
@@ -20,11 +20,11 @@ func TestExecuteTellsTheCause(t *testing.T) {
 		exit          int
 		cause, signal string
 	}{
-		"exit":           {body: `{"command":"exit 3"}`, exit: 3, cause: "exit"},
-		"signal":         {body: `{"command":"kill -TERM $$"}`, exit: 143, cause: "signal", signal: "SIGTERM"},
+		"exit":            {body: `{"command":"exit 3"}`, exit: 3, cause: "exit"},
+		"signal":          {body: `{"command":"kill -TERM $$"}`, exit: 143, cause: "signal", signal: "SIGTERM"},
 		"without a shell": {body: `{"command":"` + s.dir + `/dies"}`, exit: 137, cause: "signal", signal: "SIGKILL"},
-		"below a shell":  {body: `{"command":"sh -c 'kill -9 $$'; exit $?"}`, exit: 137, cause: "signal", signal: "SIGKILL"},
-		"not started":    {body: `{"command":"true","cwd":"/no/such"}`, exit: -1, cause: "notStarted"},
+		"below a shell":   {body: `{"command":"sh -c 'kill -9 $$'; exit $?"}`, exit: 137, cause: "signal", signal: "SIGKILL"},
+		"not started":     {body: `{"command":"true","cwd":"/no/such"}`, exit: -1, cause: "notStarted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := *s

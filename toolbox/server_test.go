@@ -21,6 +21,8 @@ type sandbox struct {
 	t   *testing.T
 	url string
 	dir string // work directory
+
+	server *toolbox.Server
 }
 
 func newSandbox(t *testing.T, change ...func(*toolbox.Config)) *sandbox {
@@ -46,7 +48,8 @@ func newSandbox(t *testing.T, change ...func(*toolbox.Config)) *sandbox {
 	}
 	listener := httptest.NewServer(server)
 	t.Cleanup(listener.Close)
-	return &sandbox{t, listener.URL, dir}
+	t.Cleanup(server.Close)
+	return &sandbox{t, listener.URL, dir, server}
 }
 
 // request builds an authenticated request. A body that is no reader is sent as
