@@ -22,12 +22,14 @@ const (
 	fileSystemPage = "File System Operations"
 	processPage    = "Process and Code Execution"
 	analysisPage   = "Analyze Data with AI"
+	streamingPage  = "Log Streaming"
 )
 
 // A fragment is a sample that presupposes a variable `sandbox` and some files.
 type fragment struct {
 	page, heading string
 	local         map[string]string            // files in the program's directory
+	setup         map[string]string            // by language: code before the sample
 	before        string                       // command in the sandbox: what the text above the sample presupposes
 	mend          map[string]map[string]string // by language: replacements for what is broken in the documentation itself
 	want          map[string][]string          // by language: what must be printed
@@ -76,6 +78,24 @@ var fragments = []fragment{
 	{page: processPage, heading: "Running Commands",
 		before: "mkdir -p workspace/src; touch listed-by-ls",
 		want:   both("listed-by-ls", "DAYTONA")},
+	{page: processPage, heading: "Managing Long-Running Processes",
+		setup: map[string]string{
+			"python": `from daytona import SessionExecuteRequest
+session_id = process_id = "docs-sample"
+sandbox.process.create_session(session_id)
+sandbox.process.execute_session_command(session_id, SessionExecuteRequest(command="(exit 7)"))
+`,
+			"typescript": `const sessionId = 'docs-sample'
+await sandbox.process.createSession(sessionId)
+await sandbox.process.executeSessionCommand(sessionId, { command: '(exit 7)' })
+`,
+		},
+		mend: map[string]map[string]string{"python": {
+			// A session has no such member.
+			"session.id}": "session.session_id}",
+		}},
+		want: both("Session docs-sample:", "Command: (exit 7), Exit Code: 7", "PID: ")},
+	{page: processPage, heading: "Best Practices"},
 }
 
 // Each fragment gets what the page presupposes, and a sandbox that exists.
@@ -153,10 +173,82 @@ func runFragments(t *testing.T, all []sample, era, language string) {
 				}
 			}
 			inSandbox(t, sb.ID, f.before)
-			out := runSample(t, era, language, dir, preludes[language]+code, "E2E_SANDBOX="+sb.ID)
+			out := runSample(t, era, language, dir, preludes[language]+f.setup[language]+code, "E2E_SANDBOX="+sb.ID)
 			wantPrinted(t, out, f.want[language]...)
 			inSandbox(t, sb.ID, f.after)
 		})
+	}
+}
+
+// streams are the samples of the page on log streaming: whole programs, which
+// show an error and go on. Replacements, by era and language, are for what is
+// broken in the documentation or has another signature now.
+var streams = []struct {
+	heading string
+	mend    map[string]map[string]string
+	want    []string // printed
+	logs    []string // in the file that the sample writes
+}{
+	{
+		heading: "Asynchronous",
+		mend: map[string]map[string]string{
+			// A callback for standard error has been added since.
+			"new/python": {`lambda chunk: print(f"Log chunk: {chunk}")`: `lambda chunk: print(f"Log chunk: {chunk}"), print`},
+			// There is no such function.
+			"old/typescript": {"sleep(1)": "await new Promise((r) => setTimeout(r, 1000))"},
+			"new/typescript": {"sleep(1)": "await new Promise((r) => setTimeout(r, 1000))"},
+		},
+		want: []string{"Continuing execution", "Other operations completed!", "Processing step 1...", "Processing step 10...", "Cleaning up sandbox..."},
+	},
+	{
+		heading: "Synchronous",
+		mend: map[string]map[string]string{
+			"new/python": {"cmd_id, handle_chunk": "cmd_id, handle_chunk, print"},
+			// Imports are missing, and what is awaited does not exist.
+			"old/typescript": {"async function main": "import * as fs from 'fs'\nimport * as path from 'path'\nasync function main", "await logTask": ""},
+			"new/typescript": {"async function main": "import * as fs from 'fs'\nimport * as path from 'path'\nasync function main", "await logTask": ""},
+		},
+		want: []string{"Cleaning up sandbox..."},
+		logs: []string{"Count: 1", "Count: 5"},
+	},
+}
+
+// TestDocsStreaming runs the page on log streaming.
+func TestDocsStreaming(t *testing.T) {
+	all := documentation(t)
+	for _, era := range []string{"old", "new"} {
+		for _, language := range []string{"python", "typescript"} {
+			for _, s := range streams {
+				t.Run(era+"/"+language+"/"+s.heading, func(t *testing.T) {
+					t.Parallel()
+					code := mustFind(t, all, streamingPage, s.heading, language)[0].Code
+					for broken, mended := range s.mend[era+"/"+language] {
+						if !strings.Contains(code, broken) {
+							t.Errorf("the sample no longer has %q", broken)
+						}
+						code = strings.ReplaceAll(code, broken, mended)
+					}
+					dir := t.TempDir()
+					out := runSample(t, era, language, dir, code)
+					wantPrinted(t, out, s.want...)
+					if strings.Contains(out, "Error:") {
+						t.Errorf("an error was shown:\n%s", tail(out, 4<<10))
+					}
+					if len(s.logs) == 0 {
+						return
+					}
+					files, err := filepath.Glob(filepath.Join(dir, "logs", "*.log"))
+					if err != nil || len(files) != 1 {
+						t.Fatalf("files of logs: %v %v", files, err)
+					}
+					content, err := os.ReadFile(files[0])
+					if err != nil {
+						t.Fatal(err)
+					}
+					wantPrinted(t, string(content), s.logs...)
+				})
+			}
+		}
 	}
 }
 

@@ -289,3 +289,84 @@ func TestAPanicIsA500(t *testing.T) {
 		t.Errorf("the log lacks the cause")
 	}
 }
+
+// Clients stream logs through the preview of the toolbox's port: its address
+// leads to the toolbox, by its token and by nothing else.
+func TestToolboxPreview(t *testing.T) {
+	s := controlplanetest.New(t)
+	s.Runner.Toolbox = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Daytona-Preview-Token") != "" || strings.Contains(r.URL.RawQuery, "AUTH_KEY") {
+			t.Error("the token reaches the sandbox")
+		}
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return // not a WebSocket: it has been answered
+		}
+		if err := c.Write(r.Context(), websocket.MessageBinary, []byte(r.URL.Path+"?"+r.URL.RawQuery)); err != nil {
+			t.Errorf("write: %v", err)
+		}
+		_ = c.Close(websocket.StatusNormalClosure, "")
+	})
+	id := create(t, s, nil)["id"].(string)
+	other := create(t, s, nil)["id"].(string)
+	preview := func(id string) (url, token string) {
+		o := s.Do(t, request{Path: "/api/sandbox/" + id + "/ports/2280/preview-url", Key: s.Key}).Object(t)
+		return o["url"].(string), o["token"].(string)
+	}
+	address, token := preview(id)
+	_, foreign := preview(other)
+	if !strings.HasSuffix(address, "/toolbox/"+id) || len(token) != 32 || token == foreign {
+		t.Fatalf("%s %s %s", address, token, foreign)
+	}
+	_, path, _ := strings.Cut(address, "//")
+	_, path, _ = strings.Cut(path, "/")
+	target := s.URL + "/" + path + "/process/session/s/command/c/logs?follow=true"
+	for name, test := range map[string]struct {
+		query, token string
+		ok           bool
+	}{
+		"header":         {"", token, true},
+		"query":          {"&DAYTONA_SANDBOX_AUTH_KEY=" + token, "", true},
+		"none":           {"", "", false},
+		"wrong":          {"", token[:31] + "_", false},
+		"another's":      {"", foreign, false},
+		"wrong in query": {"&DAYTONA_SANDBOX_AUTH_KEY=" + foreign, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			h := http.Header{}
+			if test.token != "" {
+				h.Set("X-Daytona-Preview-Token", test.token)
+			}
+			c, res, err := websocket.Dial(ctx, strings.Replace(target, "http", "ws", 1)+test.query, &websocket.DialOptions{HTTPHeader: h})
+			if !test.ok {
+				if err == nil || res.StatusCode != 401 {
+					t.Errorf("%v %v", res, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.CloseNow()
+			if _, data, err := c.Read(ctx); err != nil || string(data) != "/process/session/s/command/c/logs?follow=true" {
+				t.Errorf("%q %v", data, err)
+			}
+		})
+	}
+	// The token opens the toolbox of its sandbox and nothing of the API.
+	for _, path := range []string{"/api/sandbox/" + id, "/api/sandbox", "/api/toolbox/" + id + "/toolbox/version", "/toolbox/" + other + "/version"} {
+		if res := s.Do(t, request{Path: path, Header: map[string]string{"X-Daytona-Preview-Token": token}}); res.Status != 401 {
+			t.Errorf("%s: %d", path, res.Status)
+		}
+		if res := s.Do(t, request{Path: path, Key: token}); res.Status != 401 {
+			t.Errorf("%s with the token as a key: %d", path, res.Status)
+		}
+	}
+	// Other ports have names of their own.
+	o := s.Do(t, request{Path: "/api/sandbox/" + id + "/ports/3000/preview-url", Key: s.Key}).Object(t)
+	if !strings.Contains(o["url"].(string), "//3000-"+id+".") {
+		t.Errorf("%v", o)
+	}
+}

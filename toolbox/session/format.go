@@ -146,6 +146,14 @@ func (j *jsonString) end() error {
 func escape(dst, b []byte) []byte {
 	const hex = "0123456789abcdef"
 	for len(b) > 0 {
+		plain := 0
+		for plain < len(b) && b[plain] >= ' ' && b[plain] < 0x7f && b[plain] != '"' && b[plain] != '\\' {
+			plain++
+		}
+		if plain > 0 {
+			dst, b = append(dst, b[:plain]...), b[plain:]
+			continue
+		}
 		c := b[0]
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRune(b)
@@ -161,10 +169,8 @@ func escape(dst, b []byte) []byte {
 			dst = append(dst, '\\', 'r')
 		case c == '\t':
 			dst = append(dst, '\\', 't')
-		case c < ' ' || c == 0x7f:
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		default:
-			dst = append(dst, c)
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		}
 		b = b[1:]
 	}
