@@ -20,11 +20,11 @@ import (
 
 // soakCounts says how much a soak does. A tenth of it by default, since the
 // whole takes minutes under gVisor: DAYTONA_E2E_SOAK=full does it all.
-func soakCounts() (executes, ptys int) {
+func soakCounts() (executes, sessions, ptys int) {
 	if os.Getenv("DAYTONA_E2E_SOAK") == "full" {
-		return 10000, 200
+		return 10000, 1000, 200
 	}
-	return 1000, 20
+	return 1000, 100, 20
 }
 
 // TestSoak does everything many times in one sandbox. Afterwards the sandbox is
@@ -33,7 +33,7 @@ func TestSoak(t *testing.T) {
 	if shared.external {
 		t.Skip("the limits on memory are those of an idle machine of ours")
 	}
-	executes, ptys := soakCounts()
+	executes, sessions, ptys := soakCounts()
 	box := &toolboxClient{client: shared.api, id: mustCreate(t, shared.api, nil).ID}
 	for _, part := range []struct {
 		name  string
@@ -42,6 +42,7 @@ func TestSoak(t *testing.T) {
 		once  func(ctx context.Context, box *toolboxClient, n int) error
 	}{
 		{"executes", executes, 4, soakExecute},
+		{"sessions", sessions, 4, soakSession},
 		{"ptys", ptys, 2, soakPTY},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -106,6 +107,25 @@ func soakExecute(ctx context.Context, box *toolboxClient, _ int) error {
 		return fmt.Errorf("true ended with %+v", r)
 	}
 	return nil
+}
+
+// soakSession leaves processes of two kinds behind, which go with the session.
+func soakSession(ctx context.Context, box *toolboxClient, n int) error {
+	path := fmt.Sprintf("/process/session/soak-%d", n)
+	if err := box.post(ctx, http.MethodPost, "/process/session", map[string]any{"sessionId": path[len("/process/session/"):]}, nil); err != nil {
+		return err
+	}
+	var r struct {
+		ExitCode int
+		Output   string
+	}
+	if err := box.post(ctx, http.MethodPost, path+"/exec", map[string]any{"command": "sleep 1000 & (setsid sleep 1000 &); echo hello; echo error >&2"}, &r); err != nil {
+		return err
+	}
+	if r.ExitCode != 0 || len(r.Output) != len("hello\nerror\n") {
+		return fmt.Errorf("the command ended with %+v", r)
+	}
+	return box.post(ctx, http.MethodDelete, path, nil, nil)
 }
 
 func soakPTY(ctx context.Context, box *toolboxClient, n int) error {

@@ -184,7 +184,22 @@ func (s *Service) socket(w http.ResponseWriter, r *http.Request, src source, for
 		return nil // it has answered
 	}
 	defer conn.CloseNow()
-	ctx := conn.CloseRead(r.Context()) // answers pings; ends when the client goes
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	go func() {
+		// Reading answers pings and notices that the client has gone. What
+		// it sends means nothing here.
+		defer cancel()
+		for {
+			_, sent, err := conn.Reader(ctx)
+			if err == nil {
+				_, err = io.Copy(io.Discard, sent)
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
 	f := framer{limit: frameLimit, prefix: form != combined}
 	var turn context.Context // of one piece of output
 	f.emit = func(frame []byte) error { return conn.Write(turn, websocket.MessageBinary, frame) }

@@ -2,7 +2,12 @@ package session
 
 import (
 	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -227,4 +232,143 @@ func join(frames [][]byte) (all []byte) {
 		all = append(all, f...)
 	}
 	return all
+}
+
+func TestOtherShells(t *testing.T) {
+	for _, shell := range []string{"/bin/zsh", "/bin/dash", "/bin/busybox"} {
+		t.Run(filepath.Base(shell), func(t *testing.T) {
+			path := shell
+			if _, err := os.Stat(path); err != nil {
+				t.Skip("not installed")
+			}
+			if filepath.Base(shell) == "busybox" { // it looks at its name
+				path = filepath.Join(t.TempDir(), "sh")
+				if err := os.Symlink(shell, path); err != nil {
+					t.Fatal(err)
+				}
+			}
+			list := filepath.Join(t.TempDir(), "shells")
+			if err := os.WriteFile(list, []byte(path+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b := newBox(t, func(c *Config) {
+				c.Space.ShellList = list
+				c.Space.Env.Set(map[string]string{"SHELL": path})
+			})
+			b.create("s")
+			for _, step := range []struct {
+				command  string
+				code     int
+				out, err string
+			}{
+				{"cd /; A=1; f() { echo f$A; }", 0, "", ""},
+				{"pwd; f; echo err >&2", 0, "/\nf1\n", "err\n"},
+				{"cat; (exit 3)", 3, "", ""},
+				{"echo() { :; }; printf() { :; }", 0, "", ""},
+			} {
+				got := b.run("s", step.command)
+				if *got.ExitCode != step.code || *got.Stdout != step.out || *got.Stderr != step.err {
+					t.Errorf("%s: exit %d, stdout %q, stderr %q", step.command, *got.ExitCode, *got.Stdout, *got.Stderr)
+				}
+			}
+			if got := b.run("s", "unset -f echo printf\nif then"); *got.ExitCode == 0 || *got.Stderr == "" {
+				t.Errorf("wrong syntax: %+v", got)
+			}
+			if got := b.run("s", "f"); *got.Stdout != "f1\n" {
+				t.Errorf("the shell did not survive it: %+v", got)
+			}
+			b.wantError(400, "SESSION_ENDED", "session cancelled", "POST", "/process/session/s/exec", `{"command":"exit 3"}`)
+		})
+	}
+}
+
+func TestWhereSessionsStart(t *testing.T) {
+	b := newBox(t)
+	for name, test := range map[string]struct {
+		headers []string
+		want    string
+	}{
+		"newest":         {newest, "/work"},
+		"0.103":          {[]string{"X-Daytona-SDK-Version", "0.103.0"}, "/work"},
+		"0.27":           {middle, "/home"},
+		"docs era":       {docs, "/home"},
+		"bare":           {bare, "/work"},
+		"bare, API path": {[]string{"X-Daytona-Toolbox-Path", "api"}, "/home"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.want(201, "POST", "/process/session", map[string]any{"sessionId": name}, nil, test.headers...)
+			if got := b.run(url.PathEscape(name), "pwd"); *got.Output != b.dir+test.want+"\n" {
+				t.Errorf("%q", *got.Output)
+			}
+		})
+	}
+	if err := os.RemoveAll(b.dir + "/work"); err != nil {
+		t.Fatal(err)
+	}
+	b.create("gone")
+	if got := b.run("gone", "pwd"); *got.Output != b.dir+"/home\n" {
+		t.Errorf("without a work directory: %q", *got.Output)
+	}
+}
+
+func TestOldCommandsAreForgotten(t *testing.T) {
+	b := newBox(t)
+	b.create("s")
+	x, _ := b.s.find("s")
+	first := b.run("s", "echo first").CmdID
+	for range keptCommands {
+		c, err := x.exec(":", false, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-c.done
+	}
+	var session sessionReply
+	b.want(200, "GET", "/process/session/s", nil, &session)
+	if len(session.Commands) != keptCommands {
+		t.Errorf("%d commands", len(session.Commands))
+	}
+	b.wantError(404, "NOT_FOUND", "command not found", "GET", "/process/session/s/command/"+first, nil)
+	if entries, err := os.ReadDir(b.logs + "/s"); err != nil || len(entries) != keptCommands {
+		t.Errorf("%d on disk, %v", len(entries), err)
+	}
+}
+
+func TestCreateAndDeleteAtOnce(t *testing.T) {
+	b := newBox(t)
+	for range 10 {
+		var made, deleted atomic.Int32
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				if status, _ := b.do("POST", "/process/session", `{"sessionId":"s"}`); status == 201 {
+					made.Add(1)
+				} else if status != 409 {
+					t.Errorf("create: %d", status)
+				}
+			})
+		}
+		all.Wait()
+		if made.Load() != 1 {
+			t.Fatalf("%d were created", made.Load())
+		}
+		for range 4 {
+			all.Go(func() {
+				if status, _ := b.do("DELETE", "/process/session/s", nil); status == 204 {
+					deleted.Add(1)
+				} else if status != 404 {
+					t.Errorf("delete: %d", status)
+				}
+			})
+			all.Go(func() {
+				if status, body := b.do("POST", "/process/session/s/exec", `{"command":"echo"}`); status != 200 && status != 404 && status != 400 && status != 410 {
+					t.Errorf("exec: %d %s", status, body)
+				}
+			})
+		}
+		all.Wait()
+		if deleted.Load() != 1 {
+			t.Fatalf("%d deleted it", deleted.Load())
+		}
+	}
 }

@@ -1,0 +1,120 @@
+//go:build root
+
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// TestSessionsOutliveTheServer kills the server while a command prints and a
+// client reads: who comes back gets everything, from the start. After a stop of
+// the sandbox the log is still there, and why the command ended is told.
+func TestSessionsOutliveTheServer(t *testing.T) {
+	for _, isolation := range []string{"gvisor", "runc"} {
+		t.Run(isolation, func(t *testing.T) {
+			m := mode{isolation: isolation}
+			box := &toolboxClient{client: alone(t, m)}
+			box.id = mustCreate(t, box.client, nil).ID
+			box.get(t, http.StatusCreated, http.MethodPost, "/process/session", `{"sessionId":"s"}`, nil)
+			begin := func(command string) string {
+				var r struct{ CmdID string }
+				box.get(t, http.StatusAccepted, http.MethodPost, "/process/session/s/exec", fmt.Sprintf(`{"command":%q,"runAsync":true}`, command), &r)
+				return "/process/session/s/command/" + r.CmdID
+			}
+			counts := begin("for i in $(seq 200); do echo line $i; sleep 0.05; done; echo end >&2; (exit 5)")
+			conn := box.socket(t, counts+"/logs?follow=true")
+			if _, first, err := conn.Read(t.Context()); err != nil || !strings.HasPrefix(string(first), "line 1\n") {
+				t.Fatalf("%q %v", first, err)
+			}
+			shared.kill()
+			if _, _, err := conn.Read(t.Context()); websocket.CloseStatus(err) == websocket.StatusNormalClosure {
+				t.Errorf("the dying server closed the stream as if it were whole")
+			}
+			restart(t, m)
+
+			want := ""
+			for i := range 200 {
+				want += fmt.Sprintf("line %d\n", i+1)
+			}
+			want += "end\n"
+			conn = box.socket(t, counts+"/logs?follow=true")
+			var got strings.Builder
+			for {
+				_, frame, err := conn.Read(t.Context())
+				if err != nil {
+					if code := websocket.CloseStatus(err); code != websocket.StatusNormalClosure {
+						t.Errorf("closed with %d: %v", code, err)
+					}
+					break
+				}
+				got.Write(frame)
+			}
+			if got.String() != want {
+				t.Errorf("after the restart %d bytes, want %d: …%.100q", got.Len(), len(want), tail(got.String(), 100))
+			}
+			type command struct {
+				ExitCode int
+				Cause    string
+			}
+			var c command
+			if box.get(t, http.StatusOK, http.MethodGet, counts, "", &c); c.ExitCode != 5 || c.Cause != "exit" {
+				t.Errorf("%+v", c)
+			}
+
+			waits := begin("echo waiting; read x")
+			for deadline := time.Now().Add(time.Minute); box.get(t, http.StatusOK, http.MethodGet, waits+"/logs", "", nil) != "waiting\n"; {
+				if time.Now().After(deadline) {
+					t.Fatal("the command prints nothing")
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			for _, what := range []string{"stop", "start"} {
+				if err := box.do(t.Context(), http.MethodPost, "/sandbox/"+box.id+"/"+what, nil, nil); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := box.waitFor(t.Context(), box.id, map[string]string{"stop": "stopped", "start": "started"}[what]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if list := box.get(t, http.StatusOK, http.MethodGet, "/process/session", "", nil); strings.TrimSpace(list) != "[]" {
+				t.Errorf("sessions after the stop: %s", list)
+			}
+			if box.get(t, http.StatusOK, http.MethodGet, waits, "", &c); c.Cause != "sandboxStopped" {
+				t.Errorf("%+v", c)
+			}
+			if log := box.get(t, http.StatusOK, http.MethodGet, counts+"/logs", "", nil); log != want {
+				t.Errorf("the log after the stop: %d bytes", len(log))
+			}
+			box.get(t, http.StatusGone, http.MethodPost, "/process/session/s/exec", `{"command":"echo"}`, nil)
+			box.get(t, http.StatusNoContent, http.MethodDelete, "/process/session/s", "", nil)
+			box.get(t, http.StatusNotFound, http.MethodGet, "/process/session/s", "", nil)
+		})
+	}
+}
+
+// TestSessionDeleteFindsEverybody deletes a session whose processes have done
+// what they could to get away.
+func TestSessionDeleteFindsEverybody(t *testing.T) {
+	for _, isolation := range []string{"gvisor", "runc"} {
+		t.Run(isolation, func(t *testing.T) {
+			box := &toolboxClient{client: alone(t, mode{isolation: isolation})}
+			box.id = mustCreate(t, box.client, nil).ID
+			before := box.sh(t, "pgrep -c . || true")
+			box.get(t, http.StatusCreated, http.MethodPost, "/process/session", `{"sessionId":"s"}`, nil)
+			box.get(t, http.StatusOK, http.MethodPost, "/process/session/s/exec", `{"command":"sleep 1111 & disown; setsid -f sleep 1112; (setsid nohup sh -c 'sleep 1113 & sleep 1114' >/dev/null 2>&1 &); bash -c 'trap \"\" TERM; while :; do sleep 0.5; done' & sleep 0.5"}`, nil)
+			if n := strings.TrimSpace(box.sh(t, "pgrep -c -f 'sleep 111'")); n != "5" && n != "6" {
+				t.Errorf("%s processes were started:\n%s", n, box.sh(t, "ps -ef"))
+			}
+			box.get(t, http.StatusNoContent, http.MethodDelete, "/process/session/s", "", nil)
+			if after := box.sh(t, "pgrep -c . || true"); after != before {
+				t.Errorf("processes before %s, after %s:\n%s", before, after, box.sh(t, "ps -ef"))
+			}
+		})
+	}
+}
