@@ -228,9 +228,12 @@ func (b *box) dial(path string, headers ...string) *websocket.Conn {
 	for i := 0; i < len(headers); i += 2 {
 		h.Set(headers[i], headers[i+1])
 	}
-	conn, _, err := websocket.Dial(b.t.Context(), b.url+path, &websocket.DialOptions{HTTPHeader: h})
+	conn, res, err := websocket.Dial(b.t.Context(), b.url+path, &websocket.DialOptions{HTTPHeader: h})
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	if res.Body != nil {
+		res.Body.Close()
 	}
 	b.t.Cleanup(func() { _ = conn.CloseNow() })
 	return conn

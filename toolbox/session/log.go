@@ -99,11 +99,10 @@ var errReserve = errors.New("the disk is almost full")
 // checkRoom fails when the file system of f has less than the reserve left.
 func checkRoom(f *os.File) error {
 	var s unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &s); err != nil {
-		return nil // a file system that does not tell
-	}
+	err := unix.Fstatfs(int(f.Fd()), &s)
 	block := uint64(s.Bsize)
-	if s.Bavail*block < min(reserve, s.Blocks*block/reservePart) {
+	// A file system that does not tell has room.
+	if err == nil && s.Bavail*block < min(reserve, s.Blocks*block/reservePart) {
 		return errReserve
 	}
 	return nil

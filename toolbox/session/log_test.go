@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -186,7 +187,7 @@ func TestShortenedLogIsAnError(t *testing.T) {
 	}
 	n := 0
 	err := r.all(o.extent(false), func(_ stream, b []byte) error { n += len(b); return nil })
-	if err != errCut || n != 4 {
+	if !errors.Is(err, errCut) || n != 4 {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 	if e := r.clamp(o.extent(false)); e.size != 4 {

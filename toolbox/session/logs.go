@@ -40,7 +40,7 @@ func (s *Service) pastSource(session, id string) (source, error) {
 	if err != nil {
 		return source{}, logFault(err)
 	}
-	defer r.close()
+	defer r.done()
 	e := extent{over: true}
 	if info, err := r.data.Stat(); err == nil {
 		e.size = info.Size()
@@ -94,7 +94,7 @@ func (s *Service) showLog(w http.ResponseWriter, r *http.Request, src source) er
 	if err != nil {
 		return logFault(err)
 	}
-	defer rd.close()
+	defer rd.done()
 	e := rd.clamp(src.extent(false))
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
@@ -120,7 +120,7 @@ func (r *reader) all(e extent, put func(stream, []byte) error) error {
 	for {
 		s, b, err := r.read(buf[:], e)
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			if n := r.notice(e); n != nil {
 				return put(stderr, n)
 			}
@@ -151,7 +151,7 @@ func (s *Service) stream(w http.ResponseWriter, r *http.Request, src source, for
 	if err != nil {
 		return logFault(err)
 	}
-	defer rd.close()
+	defer rd.done()
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -178,12 +178,12 @@ func (s *Service) socket(w http.ResponseWriter, r *http.Request, src source, for
 	if err != nil {
 		return logFault(err)
 	}
-	defer rd.close()
+	defer rd.done()
 	conn, err := wire.Accept(w, r)
 	if err != nil {
 		return nil // it has answered
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }() // after a proper close it is closed already
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	go func() {
@@ -282,7 +282,7 @@ func followOnce(rd *reader, e extent, put func(stream, []byte) error) (moved boo
 	defer pieces.Put(buf)
 	for {
 		s, b, err := rd.read(buf[:], e)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return moved, nil
 		}
 		if err == nil {

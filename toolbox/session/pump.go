@@ -20,14 +20,18 @@ type pump struct {
 	file   *os.File
 	conn   syscall.RawConn
 
-	mu  sync.Mutex // held from a read to the end of the append that follows
-	eof bool
+	mu    sync.Mutex // held from a read to the end of the append that follows
+	eof   bool
+	grown bool // the pipe has been made larger
 }
 
 // pieces are the buffers of all pumps, which need one only while they read.
 var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
-const pieceSize = 64 << 10
+const (
+	pieceSize = 64 << 10
+	grownPipe = 512 << 10
+)
 
 // newPump takes over the reading end of a pipe, which must be non-blocking.
 func newPump(fd int, s stream, out *output) (*pump, error) {
@@ -78,6 +82,13 @@ func (p *pump) move(fd int) (n int, more bool) {
 			return 0, false
 		}
 		p.out.append(p.stream, buf[:n])
+		if n == pieceSize && !p.grown {
+			// It is more than a pipe usually holds: the printer is faster
+			// than we are, and a larger pipe means fewer changes between the
+			// two. A kernel that refuses has its reasons.
+			p.grown = true
+			_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, grownPipe)
+		}
 		return n, true
 	}
 }

@@ -25,6 +25,9 @@ func newReader(data, index *os.File) *reader {
 // emptyReader reads a log that has no files.
 func emptyReader() *reader { return &reader{} }
 
+// done closes the files that were only read, where it no longer matters how.
+func (r *reader) done() { _ = r.close() }
+
 func (r *reader) close() error {
 	if r.data == nil {
 		return nil

@@ -79,7 +79,7 @@ func TestAStalledReaderHoldsOnlyItself(t *testing.T) {
 	const size = 48 << 20
 	id := b.begin("s", "until [ -e go ]; do sleep 0.01; done; "+gigantic(size))
 	path := "/process/session/s/command/" + id + "/logs?follow=true"
-	stalled, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	stalled, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(b.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestAStalledReaderHoldsOnlyItself(t *testing.T) {
 	}
 	fmt.Fprintf(stalled, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
 	socket := b.dial(path) // is not read either
-	defer socket.CloseNow()
+	defer func() { _ = socket.CloseNow() }()
 	if err := os.WriteFile(b.dir+"/work/go", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

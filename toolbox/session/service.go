@@ -177,12 +177,12 @@ func (s *Service) list(w http.ResponseWriter, r *http.Request) error {
 }
 
 // reply describes a session; ok is false for one that is being deleted.
-func (x *session) reply(strict bool) (reply sessionReply, ok bool) {
-	x.mu.Lock()
-	commands := slices.Clone(x.commands)
-	deleting := x.deleting
-	x.mu.Unlock()
-	reply = sessionReply{x.id, []commandReply{}}
+func (s *session) reply(strict bool) (reply sessionReply, ok bool) {
+	s.mu.Lock()
+	commands := slices.Clone(s.commands)
+	deleting := s.deleting
+	s.mu.Unlock()
+	reply = sessionReply{s.id, []commandReply{}}
 	for _, c := range commands {
 		reply.Commands = append(reply.Commands, c.reply(strict))
 	}
@@ -250,10 +250,10 @@ func (s *Service) reserve(ctx context.Context, id string) error {
 	}
 }
 
-func (x *session) isDeleting() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.deleting
+func (s *session) isDeleting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.deleting
 }
 
 // forget takes a deleted session off the list.

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -219,7 +218,7 @@ func TestFormats(t *testing.T) {
 			}
 			for _, query := range []string{"", "?follow=true"} {
 				frames, code := b.follow(path+query, test.headers...)
-				if all := fmt.Sprintf("%s", join(frames)); all != test.frames || code != 1000 {
+				if all := string(join(frames)); all != test.frames || code != 1000 {
 					t.Errorf("WebSocket%s: %q, closed with %d", query, all, code)
 				}
 			}

@@ -307,7 +307,7 @@ func (s *store) past(name string) ([]pastCommand, error) {
 	defer dir.Close()
 	const most = 2 * keptCommands
 	entries, err := dir.ReadDir(most)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	var all []pastCommand
