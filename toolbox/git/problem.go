@@ -43,7 +43,7 @@ var causes = []cause{
 
 	{fault.NotFound, codeBranchNotFound, "branch not found", []string{
 		"remote branch…not found in upstream", "couldn't find remote ref", "src refspec…does not match any",
-		"branch '…' not found", "invalid reference:", "did not match any file(s) known to git"}},
+		"branch '…' not found", "invalid reference:"}},
 	{fault.Conflict, codeBranchExists, "branch already exists", []string{"branch named…already exists"}},
 	{fault.Conflict, "", "already exists", []string{
 		"already exists and is not an empty directory", "remote…already exists"}},
