@@ -21,6 +21,7 @@ const (
 	frontPage      = "Daytona Documentation"
 	fileSystemPage = "File System Operations"
 	processPage    = "Process and Code Execution"
+	gitPage        = "Git Operations"
 	analysisPage   = "Analyze Data with AI"
 	streamingPage  = "Log Streaming"
 )
@@ -96,7 +97,44 @@ await sandbox.process.executeSessionCommand(sessionId, { command: '(exit 7)' })
 		}},
 		want: both("Session docs-sample:", "Command: (exit 7), Exit Code: 7", "PID: ")},
 	{page: processPage, heading: "Best Practices"},
+	{page: gitPage, heading: "Cloning Repositories",
+		before: gitHost,
+		// The sample shows three ways to clone into one directory, of which only the first could succeed.
+		mend: map[string]map[string]string{
+			"python": {
+				"path=\"workspace/repo\",\n    username": "path=\"workspace/private\",\n    username",
+				"path=\"workspace/repo\",\n    branch":   "path=\"workspace/develop\",\n    branch",
+			},
+			"typescript": {
+				"\"workspace/repo\",\n    undefined":   "\"workspace/private\",\n    undefined",
+				"\"workspace/repo\",\n    \"develop\"": "\"workspace/develop\",\n    \"develop\"",
+			},
+		},
+		after: "cd workspace && test $(git -C repo branch --show-current) = main && test $(git -C develop branch --show-current) = develop && test -e private/file1.txt"},
+	{page: gitPage, heading: "Repository Status",
+		before: "cd workspace/repo && git -c user.name=A -c user.email=a@b commit -q --allow-empty -m ahead && touch untracked.txt",
+		want:   both("Current branch: main", "Commits ahead: 1", "Commits behind: 0", "File: untracked.txt", "Branch: main")},
+	{page: gitPage, heading: "Managing Branches",
+		before: "cd workspace/repo && git branch feature/old-feature",
+		after:  "cd workspace/repo && test $(git branch --show-current) = feature/new-feature && ! git rev-parse -q --verify feature/old-feature"},
+	{page: gitPage, heading: "Working with Changes",
+		before: "cd workspace/repo && echo changed > file1.txt && echo new > file2.txt && echo more > file3.txt",
+		after:  "cd workspace/repo && test \"$(git log -1 --format='%an %ae %s')\" = 'John Doe john@example.com feat: add new feature' && test -z \"$(git status --porcelain)\""},
+	{page: gitPage, heading: "Working with Remotes",
+		after: "test $(git -C workspace/repo rev-parse HEAD) = $(git -C /tmp/host/user/repo.git rev-parse feature/new-feature)"},
 }
+
+// gitHost stands for the documentation's GitHub, which cannot be reached: a
+// server in the sandbox to which git is led by a setting of its own.
+const gitHost = `
+export GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@b
+rm -rf workspace/repo && mkdir -p workspace /tmp/host/user
+git init -q --bare -b main /tmp/host/user/repo.git && git init -q -b main /tmp/seed && cd /tmp/seed
+echo first > file1.txt && git add . && git commit -q -m first && git branch develop
+git push -q /tmp/host/user/repo.git main develop
+nohup python3 /tmp/git_server.py /tmp/host > /tmp/git_server.log 2>&1 &
+for i in $(seq 100); do test -s /tmp/git_server.port && break; sleep 0.1; done
+git config --global url.http://127.0.0.1:$(cat /tmp/git_server.port)/.insteadOf https://github.com/`
 
 // Each fragment gets what the page presupposes, and a sandbox that exists.
 var preludes = map[string]string{
@@ -157,6 +195,11 @@ func TestDocs(t *testing.T) {
 // runFragments runs every fragment in one sandbox of the language.
 func runFragments(t *testing.T, all []sample, era, language string) {
 	sb := mustCreate(t, shared.api, map[string]any{"labels": map[string]string{"code-toolbox-language": language}})
+	server, err := os.ReadFile(filepath.Join(repo, "e2e", "testdata", "git_server.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inSandbox(t, sb.ID, "cat > /tmp/git_server.py <<'END'\n"+string(server)+"\nEND")
 	for _, f := range fragments {
 		t.Run(f.heading, func(t *testing.T) {
 			code := mustFind(t, all, f.page, f.heading, language)[0].Code

@@ -56,7 +56,7 @@ func (s *Service) Clone(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	login, err := newLogin(from, req.Username, req.Password)
+	login, err := s.loginFor(r.Context(), s.Space.WorkDir, from, req.Username, req.Password)
 	if err != nil {
 		return err
 	}

@@ -192,6 +192,27 @@ func TestCredentialsStayWithTheirHost(t *testing.T) {
 	}
 }
 
+// TestOtherAddress is about a user who has set that one host stands for another.
+func TestOtherAddress(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	h := newHost(t, false).protect("user", "secret")
+	h.repo("app.git", "one")
+	b.write(".gitconfig", "[url \""+h.url+"/\"]\n\tinsteadOf = https://code.example/\n[url \"ext::x \"]\n\tinsteadOf = https://bad.example/\n")
+	with := m{"url": "https://code.example/app.git", "path": "app", "username": "user", "password": "secret"}
+	b.want(200, "POST", "/git/clone", with, nil)
+	b.want(200, "POST", "/git/pull", m{"path": "app", "username": "user", "password": "secret"}, nil)
+	b.want(201, "POST", "/git/remotes", m{"path": "app", "name": "x", "url": "https://user:secret@code.example/app.git", "fetch": true}, nil)
+	if got := git(t, filepath.Join(b.home, "app"), "config", "remote.origin.url"); got != "https://code.example/app.git" {
+		t.Errorf("saved: %s", got)
+	}
+	for _, more := range []m{{}, {"username": "u"}} {
+		more["url"], more["path"] = "https://bad.example/x", "bad"
+		b.refused(400, "BAD_REQUEST", "not allowed", "POST", "/git/clone", more)
+	}
+	b.nothing("bad")
+}
+
 func TestStoreCredentials(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)

@@ -45,6 +45,30 @@ func (s *Service) remoteOf(ctx context.Context, root, name string, push bool) (r
 	return parseRemote(out.line())
 }
 
+// reached returns where git goes for an address that a request names: the user
+// may have set that addresses of one kind stand for others (url.*.insteadOf).
+func (s *Service) reached(ctx context.Context, dir string, r remote) (remote, error) {
+	out, err := s.run(ctx, command{dir: dir, args: []string{"ls-remote", "--get-url", "--", r.address}})
+	if err != nil {
+		return remote{}, problem(err)
+	}
+	return parseRemote(out.line())
+}
+
+// loginFor is newLogin for an address that a request names.
+func (s *Service) loginFor(ctx context.Context, dir string, r remote, username, password string) (*login, error) {
+	l, err := newLogin(r, username, password)
+	if l == nil || err != nil {
+		return nil, err
+	}
+	at, err := s.reached(ctx, dir, r)
+	if err != nil || at.scope == "" {
+		return nil, err
+	}
+	l.scope = at.scope
+	return l, nil
+}
+
 type remoteInfo struct {
 	Name string `json:"name"`
 	URL  string `json:"url"`
@@ -153,7 +177,7 @@ func (s *Service) AddRemote(w http.ResponseWriter, r *http.Request) error {
 	}
 	refspec := "+refs/heads/*:refs/remotes/" + name + "/*"
 	if req.Fetch {
-		login, err := newLogin(to, "", "")
+		login, err := s.loginFor(ctx, root, to, "", "")
 		if err != nil {
 			return err
 		}
