@@ -10,12 +10,13 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // conn is the client's side of a JSON-RPC connection with a language server.
 type conn struct {
-	out      chan []byte // framed messages for the writer
-	received atomic.Int64
+	out   chan []byte  // framed messages for the writer
+	heard atomic.Int64 // when the last message came, in nanoseconds
 	// serve answers a request of the server; it must not block.
 	serve func(method string, params json.RawMessage) (any, *rpcError)
 	// notice takes a notification of the server; it must not block.
@@ -103,7 +104,7 @@ func (c *conn) read(r io.Reader) {
 	for {
 		body, err := readMessage(buffered)
 		if err == nil {
-			c.received.Add(1)
+			c.heard.Store(time.Now().UnixNano())
 			err = c.dispatch(body)
 		}
 		if err != nil {
@@ -126,19 +127,24 @@ func (c *conn) dispatch(body []byte) error {
 	case m.Method != "":
 		c.notice(m.Method, m.Params)
 	case hasID:
-		id, err := strconv.ParseInt(string(m.ID), 10, 64)
-		if err != nil {
-			return nil // no id of ours
-		}
-		c.mu.Lock()
-		waiting := c.pending[id]
-		delete(c.pending, id)
-		c.mu.Unlock()
-		if waiting != nil {
+		if waiting := c.take(m.ID); waiting != nil {
 			waiting <- response{m.Result, m.Error}
 		}
 	}
 	return nil
+}
+
+// take returns who waits for the answer to a request, or nil.
+func (c *conn) take(raw json.RawMessage) chan<- response {
+	id, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		return nil // no id of ours
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	waiting := c.pending[id]
+	delete(c.pending, id)
+	return waiting
 }
 
 // reply answers a request of the server. It never waits: the server may itself
@@ -218,8 +224,11 @@ func (c *conn) call(ctx context.Context, method string, params, result any) erro
 	}
 	select {
 	case r := <-answer:
-		if r.err != nil {
+		switch {
+		case r.err != nil:
 			return r.err
+		case len(r.result) == 0:
+			return nil // the same as null
 		}
 		if err := json.Unmarshal(r.result, result); err != nil {
 			return fmt.Errorf("answer to %s: %w", method, err)
@@ -231,6 +240,11 @@ func (c *conn) call(ctx context.Context, method string, params, result any) erro
 		c.cancel(id)
 		return context.Cause(ctx)
 	}
+}
+
+// silence is how long nothing has come from the server.
+func (c *conn) silence() time.Duration {
+	return time.Since(time.Unix(0, c.heard.Load()))
 }
 
 // cancel tells the server that a request is no longer wanted, if there is room.

@@ -48,29 +48,39 @@ func stateOf(info fs.FileInfo) fileState {
 	return state
 }
 
-// readDocument reads a file, with the state that it had before. It never
-// blocks on a pipe or a device.
+// readDocument reads a file that is to be given to a server, with the state
+// that it had before.
 func readDocument(path string) (string, fileState, error) {
+	content, info, err := readRegular(path, maxDocument)
+	if err != nil {
+		return "", fileState{}, err
+	}
+	return strings.ToValidUTF8(string(content), "\uFFFD"), stateOf(info), nil
+}
+
+// readRegular reads a regular file of at most limit bytes. It never blocks on a
+// pipe or a device.
+func readRegular(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return "", fileState{}, fileProblem(err, path)
+		return nil, nil, fileProblem(err, path)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return "", fileState{}, fileProblem(err, path)
+		return nil, nil, fileProblem(err, path)
 	}
 	if !info.Mode().IsRegular() {
-		return "", fileState{}, fault.New(fault.Invalid, "path must be a file: %s", path).WithCode("INVALID_FILE_PATH")
+		return nil, nil, fault.New(fault.Invalid, "path must be a file: %s", path).WithCode("INVALID_FILE_PATH")
 	}
-	content, err := io.ReadAll(io.LimitReader(f, maxDocument+1))
+	content, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
-		return "", fileState{}, fileProblem(err, path)
+		return nil, nil, fileProblem(err, path)
 	}
-	if len(content) > maxDocument {
-		return "", fileState{}, fault.New(fault.Invalid, "file too large for a language server: %s (the limit is %d MiB)", path, maxDocument>>20).WithCode("FILE_TOO_LARGE")
+	if int64(len(content)) > limit {
+		return nil, nil, fault.New(fault.Invalid, "file too large for a language server: %s (the limit is %d MiB)", path, limit>>20).WithCode("FILE_TOO_LARGE")
 	}
-	return strings.ToValidUTF8(string(content), "\uFFFD"), stateOf(info), nil
+	return content, info, nil
 }
 
 func fileProblem(err error, path string) error {

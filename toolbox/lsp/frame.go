@@ -28,18 +28,20 @@ func malformed(format string, args ...any) error {
 }
 
 // readMessage reads one message: header lines, of which Content-Length is the
-// only one that matters, an empty line, and the body. At the end of the stream
-// between two messages it returns io.EOF. r's buffer must hold maxHeaderLine.
+// only one that matters, an empty line, and the body. Other lines are passed
+// over: what careless code prints between two messages does no harm. At the end
+// of the stream between two messages it returns io.EOF. r's buffer must hold
+// maxHeaderLine.
 func readMessage(r *bufio.Reader) ([]byte, error) {
-	length := -1
+	length, stray := -1, ""
 	for n := 0; ; n++ {
 		line, err := r.ReadSlice('\n')
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull) || len(line) > maxHeaderLine:
 			return nil, malformed("a header line longer than %d bytes: %.80q…", maxHeaderLine, line)
-		case err == io.EOF && n == 0 && len(line) == 0:
+		case errors.Is(err, io.EOF) && n == 0 && len(line) == 0:
 			return nil, io.EOF
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil, io.ErrUnexpectedEOF
 		case err != nil:
 			return nil, err
@@ -50,11 +52,9 @@ func readMessage(r *bufio.Reader) ([]byte, error) {
 		if text == "" {
 			break
 		}
-		name, value, ok := strings.Cut(text, ":")
-		if !ok {
-			return nil, malformed("not a header line: %.80q", text)
-		}
+		name, value, _ := strings.Cut(text, ":")
 		if !strings.EqualFold(strings.TrimSpace(name), "Content-Length") {
+			stray = text
 			continue
 		}
 		size, err := strconv.ParseUint(strings.TrimSpace(value), 10, 63)
@@ -67,12 +67,12 @@ func readMessage(r *bufio.Reader) ([]byte, error) {
 		length = int(size)
 	}
 	if length < 0 {
-		return nil, malformed("a message without Content-Length")
+		return nil, malformed("a message without Content-Length, after %.80q", stray)
 	}
 	// The buffer grows with what comes, not with what is announced.
 	var body bytes.Buffer
 	if _, err := io.CopyN(&body, r, int64(length)); err != nil {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return nil, err

@@ -104,17 +104,16 @@ func (p *project) prepared(ctx context.Context, prepare func(context.Context, *s
 // errSlow says that a limit on time was reached.
 var errSlow = errors.New("the limit on time was reached")
 
-// ask bounds the time of one question. A server that said nothing at all
-// meanwhile hangs, and is ended; the next call starts another.
+// ask bounds the time of one question. A server that says nothing at all for
+// half of it hangs, and is ended; the next call starts another.
 func (p *project) ask(ctx context.Context, s *server, ask func(context.Context, *server) error) error {
 	if ask == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.service.AskLimit, errSlow)
 	defer cancel()
-	heard := s.conn.received.Load()
 	err := ask(ctx, s)
-	if errors.Is(err, errSlow) && s.conn.received.Load() == heard {
+	if errors.Is(err, errSlow) && s.conn.silence() > p.service.AskLimit/2 {
 		s.kill(errHung)
 	}
 	return err
@@ -135,13 +134,11 @@ func (p *project) explain(err error, what string, s *server) error {
 		return fault.Wrap(err, fault.Internal, "error %s: the language server for %s answered: %s", what, p.language.id, refused.Message)
 	}
 	if errors.Is(err, errSlow) {
-		text := fmt.Sprintf("error %s: the language server for %s did not answer in time", what, p.language.id)
+		said := ""
 		if s != nil {
-			if said := s.said.text(); said != "" {
-				text += "; it said: " + said
-			}
+			said = s.lastWords()
 		}
-		return fault.Wrap(err, fault.Timeout, "%s", text)
+		return fault.Wrap(err, fault.Timeout, "error %s: the language server for %s did not answer in time%s", what, p.language.id, said)
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
@@ -150,7 +147,7 @@ func (p *project) explain(err error, what string, s *server) error {
 func (p *project) awaitEnd(s *server) {
 	select {
 	case <-s.done:
-	case <-time.After(killWait + 3*lastWords):
+	case <-time.After(killWait + 3*restWait):
 		s.kill(errStopped)
 		<-s.done
 	}
@@ -218,30 +215,30 @@ func (p *project) start(ctx context.Context) (*server, error) {
 		}
 		return nil, fault.Wrap(err, fault.Internal, "error starting LSP server: %v", err)
 	}
-	if err := p.greet(ctx, s); err != nil {
-		s.kill(errStopped)
-		p.awaitEnd(s)
-		p.service.giveRoom()
-		if ctx.Err() != nil && !errors.Is(context.Cause(ctx), errSlow) {
-			return nil, err // the client has gone
-		}
-		why := s.end
-		if errors.Is(err, errSlow) {
-			why = "it did not answer in time"
-			if said := s.said.text(); said != "" {
-				why += "; it said: " + said
-			}
-		} else if refused, ok := errors.AsType[*rpcError](err); ok {
-			why = "it answered: " + refused.Message
-		}
-		p.noteEnd(why)
-		return nil, fault.Wrap(err, fault.Internal, "error starting LSP server: %s: %s", p.language.program, why)
-	}
 	if !p.service.attach(p, s) {
 		s.kill(errStopped)
 		return nil, errRemoved
 	}
-	return s, nil
+	err = p.greet(ctx, s)
+	if err == nil {
+		return s, nil
+	}
+	s.kill(errStopped)
+	p.awaitEnd(s)
+	if !p.service.detach(p, s) {
+		return nil, errRemoved
+	}
+	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), errSlow) {
+		return nil, err // the client has gone
+	}
+	why := s.end
+	if errors.Is(err, errSlow) {
+		why = "it did not answer in time" + s.lastWords()
+	} else if refused, ok := errors.AsType[*rpcError](err); ok {
+		why = "it answered: " + refused.Message
+	}
+	p.noteEnd(why)
+	return nil, fault.Wrap(err, fault.Internal, "error starting LSP server: %s: %s", p.language.program, why)
 }
 
 // greet exchanges what both sides can do.

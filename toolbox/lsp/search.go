@@ -56,7 +56,7 @@ func (p *project) sources(ctx context.Context, visit func(path string, text []by
 		case err != nil && path == p.dir:
 			return fileProblem(err, path)
 		case err != nil:
-			return nil // unreadable, or gone meanwhile
+			return filepath.SkipDir // unreadable, or gone meanwhile
 		case entry.IsDir():
 			if path != p.dir && skipped(path) {
 				return filepath.SkipDir
@@ -65,16 +65,10 @@ func (p *project) sources(ctx context.Context, visit func(path string, text []by
 		case !entry.Type().IsRegular() || !p.language.source(path):
 			return nil
 		}
-		info, err := entry.Info()
-		if err != nil || info.Size() > maxSearched {
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil
-		}
-		if files++; !visit(path, text) {
-			return filepath.SkipAll
+		if text, _, err := readRegular(path, maxSearched); err == nil {
+			if files++; !visit(path, text) {
+				return filepath.SkipAll
+			}
 		}
 		return nil
 	})

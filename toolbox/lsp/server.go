@@ -45,8 +45,8 @@ type published struct {
 // How long a killed server's end is waited for: the process, and then the rest
 // of what it said.
 const (
-	killWait  = 2 * time.Second
-	lastWords = 200 * time.Millisecond
+	killWait = 2 * time.Second
+	restWait = 200 * time.Millisecond
 )
 
 // launchServer starts the language's program for a project.
@@ -88,31 +88,39 @@ func launchServer(space *launch.Space, l *language, dir string, log *slog.Logger
 
 // watch waits for the server's end, in whichever way it comes, and cleans up.
 func (s *server) watch(p pipes, log *slog.Logger) {
+	killed := false
 	select {
 	case <-s.child.Done():
 	case <-s.conn.closed:
-		if errors.Is(s.conn.cause, io.EOF) {
-			// It is about to end: let it, so that its exit code is known.
-			select {
-			case <-s.child.Done():
-			case <-time.After(lastWords):
-			}
-		}
+		killed = !atEnd(s.conn.cause) || !s.endsWithin(restWait)
 		s.child.KillTree()
-		select {
-		case <-s.child.Done():
-		case <-time.After(killWait):
-		}
+		s.endsWithin(killWait)
 	}
 	s.conn.close(io.EOF)
 	select {
 	case <-s.said.eof:
-	case <-time.After(lastWords): // another process holds the pipe
+	case <-time.After(restWait): // another process holds the pipe
 	}
 	p.closeOurs()
-	s.end = s.describeEnd()
+	s.end = s.describeEnd(killed)
 	log.Info("language server ended", "how", s.end)
 	close(s.done)
+}
+
+// endsWithin waits for the process's end.
+func (s *server) endsWithin(d time.Duration) bool {
+	select {
+	case <-s.child.Done():
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
+
+// atEnd reports whether a connection was over since the server closed its end,
+// which it does when it ends.
+func atEnd(cause error) bool {
+	return errors.Is(cause, io.EOF) || errors.Is(cause, io.ErrUnexpectedEOF) || errors.Is(cause, unix.EPIPE)
 }
 
 // errStopped and errIdle are reasons for which a server is ended.
@@ -137,26 +145,31 @@ func (s *server) ended() bool {
 	}
 }
 
-// describeEnd says how the server ended and what it said last.
-func (s *server) describeEnd() string {
-	how := "its process could not be ended"
-	select {
-	case <-s.child.Done():
+// describeEnd says how the server ended and what it said last. killed says that
+// it was we who ended it.
+func (s *server) describeEnd(killed bool) string {
+	var how string
+	cause := s.conn.cause
+	_, garbled := errors.AsType[*malformedError](cause)
+	switch {
+	case !killed:
 		how = exitText(s.child.Status())
+	case garbled:
+		how = "it sent what is no message of the protocol: " + cause.Error()
+	case atEnd(cause):
+		how = "it closed its output"
 	default:
-	}
-	if cause := s.conn.cause; cause != nil && !errors.Is(cause, io.EOF) && !errors.Is(cause, unix.EPIPE) {
 		how = cause.Error()
-		if _, ok := errors.AsType[*malformedError](cause); ok {
-			how = "it sent what is no message of the protocol: " + how
-		} else if errors.Is(cause, io.ErrUnexpectedEOF) {
-			how = "it ended in the middle of a message"
-		}
 	}
+	return how + s.lastWords()
+}
+
+// lastWords is the end of what the server said, for the end of a message.
+func (s *server) lastWords() string {
 	if said := s.said.text(); said != "" {
-		how += "; it said: " + said
+		return "; it said: " + said
 	}
-	return how
+	return ""
 }
 
 func exitText(status syscall.WaitStatus) string {

@@ -21,7 +21,8 @@ type Config struct {
 	Space *launch.Space
 	Log   *slog.Logger
 	// MaxServers is how many servers run at a time. For one more, the one that
-	// was used longest ago is ended. Defaults to 4.
+	// was used longest ago is ended. Defaults to what the sandbox's memory
+	// allows.
 	MaxServers int
 	// Idle is after what time without a call a server is ended. Defaults to
 	// ten minutes.
@@ -49,9 +50,6 @@ const maxProjects = 1000
 
 // New returns a service.
 func New(c Config) *Service {
-	if c.MaxServers == 0 {
-		c.MaxServers = 4
-	}
 	if c.Idle == 0 {
 		c.Idle = 10 * time.Minute
 	}
@@ -235,21 +233,32 @@ func (s *Service) attach(p *project, live *server) bool {
 	return true
 }
 
-// detach takes a server that has ended away from a project.
-func (s *Service) detach(p *project, live *server) {
+// detach takes a server that has ended away from a project. It reports whether
+// the project still had it.
+func (s *Service) detach(p *project, live *server) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p.server == live {
-		s.dropLocked(p)
+	if p.server != live {
+		return false
 	}
+	s.dropLocked(p)
+	return true
 }
 
 // makeRoom counts one more server for a project. When there are too many it
 // ends the one that was used longest ago and that nobody waits for.
 func (s *Service) makeRoom(p *project) error {
+	limit := s.MaxServers
+	if limit == 0 {
+		limit = serversFor(memory())
+	}
 	s.mu.Lock()
+	if p.removed {
+		s.mu.Unlock()
+		return errRemoved
+	}
 	var victim *server
-	if s.running >= s.MaxServers {
+	if s.running >= limit {
 		var oldest *project
 		for _, other := range s.projects {
 			if other.server != nil && other.calls == 0 && (oldest == nil || other.used.Before(oldest.used)) {
@@ -258,7 +267,7 @@ func (s *Service) makeRoom(p *project) error {
 		}
 		if oldest == nil {
 			s.mu.Unlock()
-			return fault.New(fault.TooMany, "%d language servers are busy, which is the limit; try again when one has answered", s.MaxServers)
+			return fault.New(fault.TooMany, "%d language servers are busy, as many as this sandbox's memory allows; try again when one has answered", limit)
 		}
 		victim = s.dropLocked(oldest)
 	}
