@@ -2,19 +2,13 @@ package git
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"daytona/internal/fault"
 	"daytona/toolbox/wire"
@@ -60,7 +54,7 @@ func (s *Service) Clone(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	target := filepath.Clean(s.Space.Dir(req.Path))
+	target := realPath(s.Space.Dir(req.Path))
 	release, err := s.locks.take(target)
 	if err != nil {
 		return err
@@ -162,117 +156,4 @@ func (c cloning) obtain(ctx context.Context) error {
 		return problem(err)
 	}
 	return fault.New(fault.NotFound, "commit not found in the remote repository: %s", c.req.CommitID)
-}
-
-// site is where a clone is made: beside its target, so that it appears there
-// whole; or in the target, when that exists and nothing can be made beside it.
-type site struct {
-	dir    string   // where git works
-	target string   // where the clone shall be
-	made   []string // directories that were missing above it, the innermost first
-}
-
-// openSite returns a conflict when there is something at target.
-func openSite(target string) (site, error) {
-	st := site{target: target}
-	entries, err := os.ReadDir(target)
-	exists := err == nil
-	switch {
-	case exists && len(entries) > 0, errors.Is(err, syscall.ENOTDIR):
-		return st, fault.Wrap(err, fault.Conflict, "repository already exists: %s is there and is not an empty directory", target)
-	case exists:
-		if st.target, err = filepath.EvalSymlinks(target); err != nil {
-			return st, pathProblem(err, target)
-		}
-	case !errors.Is(err, fs.ErrNotExist):
-		return st, pathProblem(err, target)
-	default:
-		if _, err := os.Lstat(target); err == nil {
-			return st, fault.New(fault.Conflict, "already exists: %s is a link that leads nowhere", target)
-		}
-		for dir := filepath.Dir(target); ; dir = filepath.Dir(dir) {
-			if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
-				break
-			}
-			st.made = append(st.made, dir)
-		}
-		if err := os.MkdirAll(filepath.Dir(target), 0o777); err != nil {
-			return st, errors.Join(pathProblem(err, target), st.removeMade())
-		}
-	}
-	// The name is the same every time: what a clone left behind that ended
-	// together with the sandbox goes with the next attempt.
-	sum := sha256.Sum256([]byte(filepath.Base(st.target)))
-	st.dir = filepath.Join(filepath.Dir(st.target), ".git-clone-unfinished-"+hex.EncodeToString(sum[:8]))
-	err = os.RemoveAll(st.dir)
-	if err == nil {
-		err = os.Mkdir(st.dir, 0o777)
-	}
-	if err == nil && exists {
-		err = st.replaceable()
-	}
-	if err == nil {
-		return st, nil
-	}
-	if exists {
-		st.dir = st.target
-		return st, nil
-	}
-	return st, errors.Join(pathProblem(err, target), st.removeMade())
-}
-
-// replaceable returns why the target, an empty directory, cannot be exchanged
-// for the clone, or nil. It gives the clone its mode.
-func (st site) replaceable() error {
-	var there, beside unix.Stat_t
-	err := errors.Join(unix.Lstat(st.target, &there), unix.Lstat(st.dir, &beside))
-	if err == nil && (there.Dev != beside.Dev || there.Uid != beside.Uid || there.Gid != beside.Gid) {
-		err = unix.EXDEV // a mount, or somebody else's: it stays as it is
-	}
-	if err == nil {
-		err = unix.Chmod(st.dir, there.Mode&0o7777)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(st.dir))
-	}
-	return nil
-}
-
-// settle puts the finished clone where it belongs.
-func (st site) settle() error {
-	if st.dir == st.target {
-		return nil
-	}
-	err := unix.Rename(st.dir, st.target)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST), errors.Is(err, unix.ENOTDIR):
-		return fault.Wrap(err, fault.Conflict, "repository already exists: %s has been made meanwhile", st.target)
-	}
-	return pathProblem(err, st.target)
-}
-
-// remove takes back everything that was made.
-func (st site) remove() error {
-	if st.dir != st.target {
-		return errors.Join(os.RemoveAll(st.dir), st.removeMade())
-	}
-	entries, err := os.ReadDir(st.dir)
-	for _, entry := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(st.dir, entry.Name())))
-	}
-	return err
-}
-
-func (st site) removeMade() error {
-	for _, dir := range st.made {
-		if err := os.Remove(dir); err != nil {
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTEMPTY) {
-				return nil // never made, or somebody uses it by now
-			}
-			return err
-		}
-	}
-	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"daytona/internal/fault"
 )
 
 func (h *host) requests() []string {
@@ -115,7 +117,7 @@ func findInProcesses(text string) error {
 		}
 		for _, path := range found {
 			if content, err := os.ReadFile(path); err == nil && strings.Contains(string(content), text) {
-				return errors.New("the credentials are in " + path + ": " + string(content))
+				return errors.New("the text is in " + path + ": " + string(content))
 			}
 		}
 	}
@@ -386,6 +388,13 @@ func TestClonesOfParts(t *testing.T) {
 	second := git(t, bare, "rev-parse", "main~1")
 	aside := h.change("app.git", "aside", "aside", "aside\n")
 	git(t, bare, "tag", "v1", second)
+	if err := os.MkdirAll(filepath.Join(b.home, "parts/empty directory"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	empty, err := os.Stat(filepath.Join(b.home, "parts/empty directory"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct {
 		body  m
 		head  string // what is checked out
@@ -410,11 +419,6 @@ func TestClonesOfParts(t *testing.T) {
 			b := *b
 			b.t = t
 			path := "parts/" + name
-			if name == "empty directory" {
-				if err := os.MkdirAll(filepath.Join(b.home, path), 0o750); err != nil {
-					t.Fatal(err)
-				}
-			}
 			test.body["url"], test.body["path"] = url, path
 			b.want(200, "POST", "/git/clone", test.body, nil)
 			dir := filepath.Join(b.home, path)
@@ -433,8 +437,9 @@ func TestClonesOfParts(t *testing.T) {
 			b.refused(409, "CONFLICT", "already exists", "POST", "/git/clone", test.body)
 		})
 	}
-	if info, err := os.Stat(filepath.Join(b.home, "parts/empty directory")); err != nil || info.Mode().Perm() != 0o750 {
-		t.Errorf("the directory's mode: %v, %v", info.Mode(), err)
+	// A directory that is there stays the one that it is.
+	if now, err := os.Stat(filepath.Join(b.home, "parts/empty directory")); err != nil || !os.SameFile(empty, now) || now.Mode().Perm() != 0o750 {
+		t.Errorf("the directory is another one: %v, %v", now, err)
 	}
 	b.write("file", "")
 	b.refused(409, "CONFLICT", "already exists", "POST", "/git/clone", m{"url": url, "path": "file"})
@@ -446,15 +451,76 @@ func TestClonesOfParts(t *testing.T) {
 	b.want(200, "POST", "/git/clone", m{"url": bare, "path": "local"}, nil)
 	b.want(200, "POST", "/git/clone", m{"url": "file://" + bare, "path": "local-file", "depth": 1}, nil)
 	// What a clone left behind that was killed together with its sandbox.
-	site, err := openSite(filepath.Join(b.home, "again"))
+	if err := os.Mkdir(filepath.Join(b.home, "again-in"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"again", "again-in"} {
+		site, err := openSite(filepath.Join(b.home, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(site.dir, "half"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b.want(200, "POST", "/git/clone", m{"url": url, "path": path}, nil)
+		if st := b.status(path); len(st.FileStatus) != 0 || st.CurrentBranch != "main" {
+			t.Errorf("%s: %+v", path, st)
+		}
+	}
+	b.nothing("other")
+	// By another way to the same place.
+	if err := os.Symlink(".", filepath.Join(b.home, "here")); err != nil {
+		t.Fatal(err)
+	}
+	release, err := b.svc.locks.take(filepath.Join(b.home, "new/er"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(site.dir, "half"), nil, 0o600); err != nil {
-		t.Fatal(err)
+	b.refused(409, "CONFLICT", "another git request", "POST", "/git/clone", m{"url": url, "path": "here/here/new/er"})
+	b.refused(409, "CONFLICT", "another git request", "POST", "/git/init", m{"path": "here/new/er"})
+	release()
+}
+
+// TestSettle is about what appears at the target while the clone is made.
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	for _, existing := range []bool{false, true} {
+		target := filepath.Join(t.TempDir(), "deep", "target")
+		if existing {
+			if err := os.MkdirAll(target, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		st, err := openSite(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{".git", "a", "b"} {
+			if err := os.Mkdir(filepath.Join(st.dir, name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		theirs := filepath.Join(target, "b", "theirs")
+		if err := os.MkdirAll(theirs, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := st.settle(); !fault.Is(err, fault.Conflict) {
+			t.Errorf("settle: %v", err)
+		}
+		if err := st.remove(); err != nil {
+			t.Errorf("remove: %v", err)
+		}
+		entries, err := os.ReadDir(target)
+		if err != nil || len(entries) != 1 || entries[0].Name() != "b" {
+			t.Errorf("left: %v, %v", entries, err)
+		}
+		if _, err := os.Stat(theirs); err != nil {
+			t.Error(err)
+		}
+		if entries, err = os.ReadDir(filepath.Dir(target)); err != nil || len(entries) != 1 {
+			t.Errorf("left beside: %v, %v", entries, err)
+		}
 	}
-	b.want(200, "POST", "/git/clone", m{"url": url, "path": "again"}, nil)
-	b.nothing("other")
 }
 
 // TestClientGone cancels a clone whose remote has fallen silent.
@@ -506,7 +572,8 @@ func TestClientGone(t *testing.T) {
 			t.Fatal("the clone has ended")
 		}
 		deadline := time.Now().Add(20 * time.Second)
-		for b.svc.Space.Table.Running() > 0 || b.svc.locks.any() {
+		// Git, and the transport that it started.
+		for b.svc.Space.Table.Running() > 0 || b.svc.locks.any() || findInProcesses(url) != nil {
 			if time.Now().After(deadline) {
 				t.Fatal("git still runs")
 			}

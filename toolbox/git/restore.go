@@ -2,7 +2,6 @@ package git
 
 import (
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -29,7 +28,7 @@ func (s *Service) Init(w http.ResponseWriter, r *http.Request) error {
 	if err := word("initial_branch", req.InitialBranch); err != nil {
 		return err
 	}
-	dir := filepath.Clean(s.Space.Dir(req.Path))
+	dir := realPath(s.Space.Dir(req.Path))
 	release, err := s.locks.take(dir)
 	if err != nil {
 		return err
