@@ -168,7 +168,13 @@ func (s *Server) Stopping() { s.space.Stop() }
 
 // Close ends what clients have left running. The first process of a sandbox need
 // not call it: everything ends with it.
-func (s *Server) Close() { s.session.Close() }
+func (s *Server) Close() {
+	s.session.Close()
+	s.pty.Close()
+}
+
+// HangUp tells the programs in terminals that the end is near. It does not wait.
+func (s *Server) HangUp() { s.pty.HangUp() }
 
 // ServeHTTP answers one request: whoever it is from, by what token, and how it
 // went is decided and logged here and nowhere else.

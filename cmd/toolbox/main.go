@@ -105,6 +105,7 @@ func serve(handler *toolbox.Server, listener net.Listener, table *reaper.Table, 
 	}
 	handler.Stopping()
 	const grace = 5 * time.Second
+	handler.HangUp()
 	table.StopAll(grace)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

@@ -29,9 +29,10 @@ const patience = 60 * time.Second
 
 // sandbox is a service on a directory of its own.
 type sandbox struct {
-	t   *testing.T
-	url string
-	dir string
+	t       *testing.T
+	url     string
+	dir     string
+	service *pty.Service
 }
 
 // newSandbox serves sessions whose shell is a script, or bash where script is "".
@@ -61,7 +62,8 @@ func newSandbox(t *testing.T, script string, change ...func(*pty.Config)) *sandb
 		c(&config)
 	}
 	mux := http.NewServeMux()
-	for _, route := range pty.New(config).Routes() {
+	service := pty.New(config)
+	for _, route := range service.Routes() {
 		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {
 			if err := route.Handler(w, r); err != nil {
 				body := wire.Describe(err, r, time.Now())
@@ -70,7 +72,7 @@ func newSandbox(t *testing.T, script string, change ...func(*pty.Config)) *sandb
 		})
 	}
 	server := httptest.NewServer(mux)
-	s := &sandbox{t, server.URL, dir}
+	s := &sandbox{t, server.URL, dir, service}
 	t.Cleanup(func() {
 		for _, each := range s.list() {
 			s.do("DELETE", "/process/pty/"+each.ID, nil) // unless it has ended meanwhile
@@ -188,7 +190,7 @@ func (s *sandbox) open(path string, protocols ...string) *terminal {
 // dial connects and reads nothing.
 func (s *sandbox) dial(path string, protocols ...string) *websocket.Conn {
 	s.t.Helper()
-	conn, resp, err := websocket.Dial(s.t.Context(), s.url+path, &websocket.DialOptions{Subprotocols: protocols})
+	conn, resp, err := websocket.Dial(s.t.Context(), s.url+path, &websocket.DialOptions{Subprotocols: protocols}) //nolint:bodyclose // Dial has read it.
 	if err != nil {
 		s.t.Fatalf("%s: %v (%v)", path, err, resp)
 	}

@@ -152,7 +152,7 @@ func TestCreateConnect(t *testing.T) {
 // refused expects that the handshake of create-connect fails with a status.
 func refused(s *sandbox, status int, text, query string, protocols ...string) {
 	s.t.Helper()
-	conn, resp, err := websocket.Dial(s.t.Context(), s.url+"/process/pty/create-connect?"+query, &websocket.DialOptions{Subprotocols: protocols})
+	conn, resp, err := websocket.Dial(s.t.Context(), s.url+"/process/pty/create-connect?"+query, &websocket.DialOptions{Subprotocols: protocols}) //nolint:bodyclose // Dial has read it.
 	if err == nil {
 		_ = conn.CloseNow()
 		s.t.Fatalf("%s: connected", query)

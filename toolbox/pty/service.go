@@ -19,6 +19,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"daytona/internal/fault"
 	"daytona/toolbox/launch"
 	"daytona/toolbox/wire"
@@ -131,4 +133,24 @@ func (s *Service) all() []*session {
 		return cmp.Or(a.created.Compare(b.created), cmp.Compare(a.id, b.id))
 	})
 	return all
+}
+
+// HangUp closes every terminal. Interactive shells ignore being asked to end,
+// but end with their terminal, and tell their jobs.
+func (s *Service) HangUp() {
+	for _, each := range s.all() {
+		each.mu.Lock()
+		if each.terminal != nil {
+			_ = each.terminal.close()
+			each.child.Signal(unix.SIGHUP) // Linux does it, gVisor does not
+		}
+		each.mu.Unlock()
+	}
+}
+
+// Close kills every session.
+func (s *Service) Close() {
+	for _, each := range s.all() {
+		each.kill()
+	}
 }

@@ -138,6 +138,10 @@ func (s *session) run(terminal *terminal, child *reaper.Child) {
 	}
 	// No process has the terminal open, or the shell has ended.
 	<-child.Done()
+	if child.Status().Signaled() {
+		// It could tell its jobs nothing, and gVisor does not either.
+		s.family(child).HangUp()
+	}
 	// What it printed last is still in the terminal. A program that it left
 	// running may print for ever, so this ends at what the terminal can hold.
 	const most = 256 << 10
@@ -150,6 +154,11 @@ func (s *session) run(terminal *terminal, child *reaper.Child) {
 		}
 	}
 	s.end(exitOf(child.ExitCode()))
+}
+
+// family is the shell with all that it started.
+func (s *session) family(shell *reaper.Child) reaper.Family {
+	return reaper.Family{Root: shell, Mark: markVariable + "=" + s.mark}
 }
 
 // end ends the session: whoever is connected is told, after the session has
@@ -196,8 +205,7 @@ func (s *session) kill() {
 		return
 	}
 	child.KillTree() // at once: the shell is not asked
-	family := reaper.Family{Root: child, Mark: markVariable + "=" + s.mark}
-	if left := family.End(context.Background(), 0); left > 0 {
+	if left := s.family(child).End(context.Background(), 0); left > 0 {
 		s.service.Log.Warn("processes of other users could not be killed", "pty", s.id, "processes", left)
 	}
 	late := time.NewTimer(killWait)
