@@ -64,7 +64,7 @@ func (s *session) detach(c *client) {
 func (s *session) dismissLocked(c *client, why farewell) {
 	delete(s.clients, c)
 	if c.leave == nil {
-		c.leave, c.leaveBy = &why, time.Now().Add(frameLimit)
+		c.leave, c.leaveBy = &why, time.Now().Add(s.service.FrameLimit)
 	}
 	signal(c.wake)
 	signal(s.room)
@@ -87,14 +87,14 @@ func (s *session) serve(c *client, conn *websocket.Conn) {
 // send sends output as it comes, then the reason why there is no more.
 func (s *session) send(c *client) {
 	defer func() { _ = c.conn.CloseNow() }()
-	err := writeControl(c.conn, control{Type: "control", Status: "connected"})
+	err := s.service.writeControl(c.conn, control{Type: "control", Status: "connected"})
 	for err == nil {
 		piece, by, leave := s.next(c)
 		if piece == nil {
-			bid(c.conn, *leave)
+			s.service.bid(c.conn, *leave)
 			return
 		}
-		err = write(c.conn, websocket.MessageBinary, piece, by)
+		err = s.service.write(c.conn, websocket.MessageBinary, piece, by)
 		s.sent(c, piece)
 	}
 	s.detach(c)
@@ -167,8 +167,8 @@ func (s *session) hand(c *client, message io.Reader) error {
 
 // write sends one message, at the latest at a time unless that is zero. A network
 // that does not take it in time ends the connection.
-func write(conn *websocket.Conn, kind websocket.MessageType, b []byte, by time.Time) error {
-	limit := time.Now().Add(frameLimit)
+func (s *Service) write(conn *websocket.Conn, kind websocket.MessageType, b []byte, by time.Time) error {
+	limit := time.Now().Add(s.FrameLimit)
 	if !by.IsZero() && by.Before(limit) {
 		limit = by
 	}
@@ -177,19 +177,19 @@ func write(conn *websocket.Conn, kind websocket.MessageType, b []byte, by time.T
 	return conn.Write(ctx, kind, b)
 }
 
-func writeControl(conn *websocket.Conn, v any) error {
+func (s *Service) writeControl(conn *websocket.Conn, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return write(conn, websocket.MessageText, b, time.Time{})
+	return s.write(conn, websocket.MessageText, b, time.Time{})
 }
 
 // bid takes leave. The client is given time to answer, so that it gets to read
 // the reason.
-func bid(conn *websocket.Conn, f farewell) {
+func (s *Service) bid(conn *websocket.Conn, f farewell) {
 	if f.control != nil {
-		_ = writeControl(conn, f.control) // then the close frame fails too
+		_ = s.writeControl(conn, f.control) // then the close frame fails too
 	}
 	_ = conn.Close(f.status, f.reason)
 }

@@ -111,7 +111,8 @@ func TestStalledInput(t *testing.T) {
 	paster, other := s.connect("x"), s.connect("x")
 	paster.see("ready")
 	sent := make(chan error, 1)
-	go func() { sent <- paster.conn.Write(context.Background(), websocket.MessageBinary, random(paste)) }()
+	content, used := random(paste), heap()
+	go func() { sent <- paster.conn.Write(context.Background(), websocket.MessageBinary, content) }()
 	for range 3 {
 		other.send("typed")
 		if err := other.conn.Ping(t.Context()); err != nil {
@@ -123,6 +124,10 @@ func TestStalledInput(t *testing.T) {
 		t.Errorf("all of it was taken although nobody reads: %v", err)
 	default:
 	}
+	if grown := heap() - used; grown > 2<<20 {
+		t.Errorf("%d bytes are held for a paste that nobody reads", grown)
+	}
+	runtime.KeepAlive(content)
 	s.want(200, "DELETE", "/process/pty/x", nil, nil)
 	if status, reason := other.end(); status != 1011 || reason != `{"exitCode":137,"exitReason":"SIGKILL"}` {
 		t.Errorf("%d %q", status, reason)
@@ -211,7 +216,7 @@ func TestSendAndLeave(t *testing.T) {
 // A client that does not read loses its connection, and is told why if it reads
 // on; the others get everything and the program goes on.
 func TestSlowClientAmongOthers(t *testing.T) {
-	const size = 32 << 20
+	const size = 24 << 20
 	s := newSandbox(t, fmt.Sprintf("printf ready; read -r x; stty raw; head -c %d /dev/zero; read -r x", size), func(c *pty.Config) {
 		c.Lag = 100 * time.Millisecond
 	})
@@ -246,7 +251,7 @@ func TestSlowClientAmongOthers(t *testing.T) {
 // A program is held back for its only client, and goes on without it when that
 // has hung.
 func TestOnlyClientHangs(t *testing.T) {
-	s := newSandbox(t, "stty raw; head -c 64000000 /dev/zero; echo done > end; read -r x", func(c *pty.Config) {
+	s := newSandbox(t, "stty raw; head -c 24000000 /dev/zero; echo done > end; read -r x", func(c *pty.Config) {
 		c.Stall = 200 * time.Millisecond
 	})
 	s.create("x")
@@ -269,6 +274,45 @@ func TestOnlyClientHangs(t *testing.T) {
 	if status, _ := c.end(); status != 1000 {
 		t.Errorf("%d", status)
 	}
+}
+
+// A connection that hangs for good is ended, and nothing is kept for it.
+func TestHungConnections(t *testing.T) {
+	s := newSandbox(t, "stty raw -echo; printf ready; read -r x; stty raw; head -c 24000000 /dev/zero; echo done > end; read -r x", func(c *pty.Config) {
+		c.Stall, c.FrameLimit = 300*time.Millisecond, 600*time.Millisecond
+	})
+	s.create("x")
+	c := s.connect("x")
+	c.see("ready")
+	before, used := runtime.NumGoroutine(), heap()
+	const hung = 16
+	for range hung {
+		s.dial("/process/pty/x/connect")
+	}
+	c.send("\n")
+	if err := c.conn.CloseNow(); err != nil {
+		t.Error(err)
+	}
+	most := used
+	s.eventually("the program went on", func() bool {
+		most = max(most, heap())
+		_, err := os.Stat(filepath.Join(s.dir, "end"))
+		return err == nil
+	})
+	if grown := most - used; grown > 8<<20 {
+		t.Errorf("%d bytes were held for %d connections", grown, hung)
+	}
+	// Each connection has two goroutines at this end; what is left are the
+	// test's own, of the other end.
+	s.eventually("connections were ended", func() bool { return runtime.NumGoroutine() < before+hung })
+}
+
+// heap returns how many bytes are in use.
+func heap() int {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
 }
 
 // A client that reads slowly but steadily gets everything.
@@ -407,15 +451,17 @@ func TestShellKilled(t *testing.T) {
 		t.Errorf("%d %q", status, reason)
 	}
 	s.eventually("the job has ended", func() bool { return len(running("sleep", base+1, base+1)) == 0 })
-	for _, proc := range running("sleep", base, base) {
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(proc)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-		return
+	left := running("sleep", base, base)
+	if len(left) != 1 {
+		t.Fatalf("what ignores SIGHUP has ended too: %q", left)
 	}
-	t.Error("what ignores SIGHUP has ended too")
+	pid, err := strconv.Atoi(filepath.Base(filepath.Dir(left[0])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
 }
 
 // A program that outlives its shell keeps nobody waiting, even if it prints for

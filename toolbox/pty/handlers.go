@@ -132,7 +132,7 @@ func (s *Service) connect(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		s.Log.Debug("not connected", "path", r.URL.Path, "err", err)
-		bid(conn, refusal(wire.Describe(err, r, time.Now()).Message))
+		s.bid(conn, refusal(wire.Describe(err, r, time.Now()).Message))
 		return nil
 	}
 	found.serve(c, conn)

@@ -40,16 +40,18 @@ type Config struct {
 	// nothing, and Lag how long altogether for one that lags behind
 	// others, before it is disconnected. 10 s and 2 s by default.
 	Stall, Lag time.Duration
+	// FrameLimit is the time that the network has to take one frame, 30 s by
+	// default: a connection that hangs is ended then.
+	FrameLimit time.Duration
 	Log        *slog.Logger
 }
 
 // What is not worth a setting.
 const (
-	frame      = 32 << 10         // most bytes of output in one frame; clients refuse large ones
-	inputPiece = 4 << 10          // bytes of input that are handed on at a time
-	inputLimit = 64 << 10         // bytes of one client's input that may wait for the program
-	frameLimit = 30 * time.Second // for the network to take one frame
-	killWait   = 5 * time.Second  // for a killed shell to be gone
+	frame      = 32 << 10        // most bytes of output in one frame; clients refuse large ones
+	inputPiece = 4 << 10         // bytes of input that are handed on at a time
+	inputLimit = 64 << 10        // bytes of one client's input that may wait for the program
+	killWait   = 5 * time.Second // for a killed shell to be gone
 )
 
 // Service answers the routes below /process/pty.
@@ -69,6 +71,7 @@ func New(c Config) *Service {
 	c.Backlog = cmp.Or(c.Backlog, 256<<10)
 	c.Stall = cmp.Or(c.Stall, 10*time.Second)
 	c.Lag = cmp.Or(c.Lag, 2*time.Second)
+	c.FrameLimit = cmp.Or(c.FrameLimit, 30*time.Second)
 	s := &Service{Config: c, sessions: map[string]*session{}}
 	s.output.New = func() any { return new(make([]byte, frame)) }
 	s.input.New = func() any { return new(make([]byte, inputPiece)) }
