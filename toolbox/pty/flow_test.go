@@ -135,7 +135,8 @@ func TestStalledInput(t *testing.T) {
 	paster.end()
 	// Whether the rest went anywhere is the network's business.
 	select {
-	case <-sent:
+	case err := <-sent:
+		t.Log("paste:", err)
 	case <-t.Context().Done():
 	}
 }
