@@ -96,7 +96,11 @@ await sandbox.process.executeSessionCommand(sessionId, { command: '(exit 7)' })
 			"session.id}": "session.session_id}",
 		}},
 		want: both("Session docs-sample:", "Command: (exit 7), Exit Code: 7", "PID: ")},
-	{page: processPage, heading: "Best Practices"},
+	{page: processPage, heading: "Best Practices",
+		mend: map[string]map[string]string{"typescript": {
+			// The variable belongs to the block before.
+			"deleteSession(session.sessionId)": "deleteSession(sessionId)",
+		}}},
 	{page: gitPage, heading: "Cloning Repositories",
 		before: gitHost,
 		// The sample shows three ways to clone into one directory, of which only the first could succeed.

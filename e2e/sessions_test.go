@@ -107,6 +107,13 @@ func TestSessionDeleteFindsEverybody(t *testing.T) {
 			box.id = mustCreate(t, box.client, nil).ID
 			before := box.sh(t, "pgrep -c . || true")
 			box.get(t, http.StatusCreated, http.MethodPost, "/process/session", `{"sessionId":"s"}`, nil)
+			for range 20 {
+				var r struct{ Output string }
+				box.get(t, http.StatusOK, http.MethodPost, "/process/session/s/exec", `{"command":"echo err >&2; echo out"}`, &r)
+				if r.Output != "err\nout\n" {
+					t.Errorf("the streams changed places: %q", r.Output)
+				}
+			}
 			box.get(t, http.StatusOK, http.MethodPost, "/process/session/s/exec", `{"command":"sleep 1111 & disown; setsid -f sleep 1112; (setsid nohup sh -c 'sleep 1113 & sleep 1114' >/dev/null 2>&1 &); bash -c 'trap \"\" TERM; while :; do sleep 0.5; done' & sleep 0.5"}`, nil)
 			if n := strings.TrimSpace(box.sh(t, "pgrep -c -f 'sleep 111'")); n != "5" && n != "6" {
 				t.Errorf("%s processes were started:\n%s", n, box.sh(t, "ps -ef"))
@@ -114,6 +121,52 @@ func TestSessionDeleteFindsEverybody(t *testing.T) {
 			box.get(t, http.StatusNoContent, http.MethodDelete, "/process/session/s", "", nil)
 			if after := box.sh(t, "pgrep -c . || true"); after != before {
 				t.Errorf("processes before %s, after %s:\n%s", before, after, box.sh(t, "ps -ef"))
+			}
+		})
+	}
+}
+
+// TestEndsAreTold is about why a command ended, in a real sandbox.
+func TestEndsAreTold(t *testing.T) {
+	for _, isolation := range []string{"gvisor", "runc"} {
+		t.Run(isolation, func(t *testing.T) {
+			box := &toolboxClient{client: alone(t, mode{isolation: isolation})}
+			box.id = mustCreate(t, box.client, nil).ID
+			type answer struct {
+				ExitCode                              int
+				Cause, Signal, Result, Stdout, Stderr string
+			}
+			for command, want := range map[string]answer{
+				"exit 3":                       {ExitCode: 3, Cause: "exit"},
+				"kill -TERM $$":                {ExitCode: 143, Cause: "signal", Signal: "SIGTERM"},
+				"sh -c 'kill -9 $$'":           {ExitCode: 137, Cause: "signal", Signal: "SIGKILL"},
+				"echo out; echo err >&2; exit": {Cause: "exit", Stdout: "out\n", Stderr: "err\n"},
+			} {
+				var got answer
+				if err := box.post(t.Context(), http.MethodPost, "/process/execute", map[string]any{"command": command, "splitOutput": true}, &got); err != nil {
+					t.Fatal(err)
+				}
+				if got.ExitCode != want.ExitCode || got.Cause != want.Cause || got.Signal != want.Signal || got.Stdout != want.Stdout {
+					t.Errorf("%s: %+v", command, got)
+				}
+			}
+			hog := map[string]any{"command": `python3 -c "
+b = []
+while True: b.append(bytearray(16 << 20))"`}
+			var got answer
+			err := box.post(t.Context(), http.MethodPost, "/process/execute", hog, &got)
+			switch {
+			case err == nil && isolation == "runc":
+				if got.ExitCode != 137 || got.Cause != "outOfMemory" {
+					t.Errorf("without memory: %+v", got)
+				}
+			case err == nil:
+				// The sandbox's kernel refused, and the program said so.
+				if got.ExitCode == 0 {
+					t.Errorf("without memory: %+v", got)
+				}
+			default:
+				ended(t, box.client, sandbox{ID: box.id}, "memory")
 			}
 		})
 	}

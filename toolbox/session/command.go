@@ -120,6 +120,10 @@ func (c *command) finish(e launch.Ending) {
 		return
 	}
 	var open []*outlet
+	if len(c.outlets) > 0 {
+		// Both pipes in their order, before what is left of each.
+		c.outlets[0].pump.poller.turn()
+	}
 	for _, o := range c.outlets {
 		if !o.release() {
 			open = append(open, o)

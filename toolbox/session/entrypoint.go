@@ -62,11 +62,10 @@ func (s *Service) launchEntrypoint(args []string, c *command) (*reaper.Child, er
 			return nil, err
 		}
 		defer writing.Close()
-		p, err := newPump(reading, stream(i), c.out)
+		p, err := newPump(&s.poller, reading, stream(i), c.out)
 		if err != nil {
 			return nil, err
 		}
-		p.start()
 		ends[i] = writing
 		c.outlets = append(c.outlets, &outlet{pump: p})
 	}

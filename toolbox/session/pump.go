@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,15 +16,17 @@ import (
 type pump struct {
 	stream stream
 	out    *output
-	file   *os.File
-	conn   syscall.RawConn
+	poller *poller
+	id     uint64 // the poller's number for it
 
 	mu    sync.Mutex // held from a read to the end of the append that follows
-	eof   bool
+	fd    int
+	eof   bool // fd has been closed
 	grown bool // the pipe has been made larger
 }
 
-// pieces are the buffers of all pumps, which need one only while they read.
+// pieces are the buffers of those who read pipes and logs, which need one only
+// while they do.
 var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
 const (
@@ -33,36 +34,21 @@ const (
 	grownPipe = 512 << 10
 )
 
-// newPump takes over the reading end of a pipe, which must be non-blocking.
-func newPump(fd int, s stream, out *output) (*pump, error) {
-	file := os.NewFile(uintptr(fd), "output")
-	conn, err := file.SyscallConn()
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
+// newPump begins to read a pipe, whose reading end it takes over, and which must
+// be non-blocking.
+func newPump(poller *poller, fd int, s stream, out *output) (*pump, error) {
+	p := &pump{stream: s, out: out, poller: poller, fd: fd}
+	out.begin()
+	if err := poller.add(p); err != nil {
+		p.stop()
+		return nil, err
 	}
-	return &pump{stream: s, out: out, file: file, conn: conn}, nil
-}
-
-// start begins to read.
-func (p *pump) start() {
-	p.out.begin()
-	go func() {
-		defer p.out.end()
-		defer p.file.Close()
-		for more := true; more; {
-			err := p.conn.Read(func(fd uintptr) bool {
-				var n int
-				n, more = p.move(int(fd))
-				return n > 0 || !more
-			})
-			more = more && err == nil
-		}
-	}()
+	return p, nil
 }
 
 // move moves what can be read at once. n is 0 if there is nothing at present;
 // more is false at the end of the pipe.
-func (p *pump) move(fd int) (n int, more bool) {
+func (p *pump) move() (n int, more bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.eof {
@@ -71,14 +57,14 @@ func (p *pump) move(fd int) (n int, more bool) {
 	buf := pieces.Get().(*[pieceSize]byte)
 	defer pieces.Put(buf)
 	for {
-		n, err := unix.Read(fd, buf[:])
+		n, err := unix.Read(p.fd, buf[:])
 		switch {
-		case err == unix.EINTR:
+		case errors.Is(err, unix.EINTR):
 			continue
-		case err == unix.EAGAIN:
+		case errors.Is(err, unix.EAGAIN):
 			return 0, true
 		case err != nil || n == 0:
-			p.eof = true
+			p.closeLocked()
 			return 0, false
 		}
 		p.out.append(p.stream, buf[:n])
@@ -87,32 +73,54 @@ func (p *pump) move(fd int) (n int, more bool) {
 			// than we are, and a larger pipe means fewer changes between the
 			// two. A kernel that refuses has its reasons.
 			p.grown = true
-			_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, grownPipe)
+			_, _ = unix.FcntlInt(uintptr(p.fd), unix.F_SETPIPE_SZ, grownPipe)
 		}
 		return n, true
 	}
 }
 
-// drain moves everything that has been written to the pipe until now.
-func (p *pump) drain() {
-	_ = p.conn.Control(func(fd uintptr) {
-		// No more than fits into a pipe: what comes later may never end.
-		capacity, err := unix.FcntlInt(fd, unix.F_GETPIPE_SZ, 0)
-		if err != nil || capacity <= 0 {
+func (p *pump) closeLocked() {
+	if p.eof {
+		return
+	}
+	p.eof = true
+	p.poller.remove(p.id)
+	_ = unix.Close(p.fd)
+	p.out.end()
+}
+
+// drain moves everything that has been written to the pipe until now. It
+// reports whether the pipe has come to its end.
+func (p *pump) drain() (ended bool) {
+	p.mu.Lock()
+	// No more than fits into a pipe: what comes later may never end.
+	capacity := 0
+	if !p.eof {
+		var err error
+		if capacity, err = unix.FcntlInt(uintptr(p.fd), unix.F_GETPIPE_SZ, 0); err != nil || capacity <= 0 {
 			capacity = 1 << 20
 		}
-		for moved := 0; moved < capacity; {
-			n, more := p.move(int(fd))
-			if n == 0 || !more {
-				return
-			}
-			moved += n
+	}
+	p.mu.Unlock()
+	for moved := 0; moved <= capacity; {
+		n, more := p.move()
+		if !more {
+			return true
 		}
-	})
+		if n == 0 {
+			return false
+		}
+		moved += n
+	}
+	return false
 }
 
 // stop ends the reading although somebody may still write.
-func (p *pump) stop() { _ = p.file.Close() }
+func (p *pump) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closeLocked()
+}
 
 // pipes is a directory of named pipes in memory.
 type pipes struct {
@@ -171,7 +179,7 @@ type outlet struct {
 	hold int
 }
 
-func newOutlet(path string, s stream, out *output) (*outlet, error) {
+func newOutlet(poller *poller, path string, s stream, out *output) (*outlet, error) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		return nil, &fs.PathError{Op: "mkfifo", Path: path, Err: err}
 	}
@@ -183,11 +191,10 @@ func newOutlet(path string, s stream, out *output) (*outlet, error) {
 	if err != nil {
 		return nil, errors.Join(&fs.PathError{Op: "open", Path: path, Err: err}, unix.Close(reading), os.Remove(path))
 	}
-	p, err := newPump(reading, s, out)
+	p, err := newPump(poller, reading, s, out)
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(hold), os.Remove(path))
 	}
-	p.start()
 	return &outlet{path, p, hold}, nil
 }
 
@@ -199,10 +206,7 @@ func (o *outlet) release() bool {
 		_ = unix.Close(o.hold)
 		_ = os.Remove(o.path)
 	}
-	o.pump.drain()
-	o.pump.mu.Lock()
-	defer o.pump.mu.Unlock()
-	return o.pump.eof
+	return o.pump.drain()
 }
 
 // inlet is a named pipe that a command reads.

@@ -39,9 +39,10 @@ type Config struct {
 // Service answers the routes below /process/session.
 type Service struct {
 	Config
-	store store
-	pipes pipes
-	ids   ids
+	store  store
+	pipes  pipes
+	poller poller
+	ids    ids
 
 	mu         sync.Mutex // guards what follows
 	sessions   map[string]*session
@@ -87,6 +88,7 @@ func (s *Service) Close() {
 			x.delete(ctx)
 		}
 	}
+	s.poller.close()
 	s.pipes.close()
 	s.store.close()
 }

@@ -36,6 +36,7 @@ type session struct {
 	space  *launch.Space
 	store  *store
 	pipes  *pipes
+	poller *poller
 	ids    *ids
 	log    *slog.Logger
 	mark   string // value of MarkVariable
@@ -74,7 +75,7 @@ func styleOf(shell string) style {
 // startSession starts the shell of a session whose directory has been made.
 func (s *Service) startSession(id, dir string) (*session, error) {
 	x := &session{
-		id: id, dir: dirName(id), space: s.Space, store: &s.store, pipes: &s.pipes, ids: &s.ids,
+		id: id, dir: dirName(id), space: s.Space, store: &s.store, pipes: &s.pipes, poller: &s.poller, ids: &s.ids,
 		log: s.Log.With("session", id), mark: rand.Text(), cookie: []byte(rand.Text()),
 		ended: make(chan struct{}), gone: make(chan struct{}), byID: map[string]*command{},
 	}
@@ -189,7 +190,7 @@ func (s *session) order(c *command) error {
 		}
 	}
 	for i, name := range []string{base + ".out", base + ".err"} {
-		o, err := newOutlet(name, stream(i), c.out)
+		o, err := newOutlet(s.poller, name, stream(i), c.out)
 		if err != nil {
 			return err
 		}
