@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/coder/websocket"
@@ -82,10 +83,12 @@ func (s *Service) logs(w http.ResponseWriter, r *http.Request) error {
 // showLog answers with a log in the way that the client asks for.
 func (s *Service) showLog(w http.ResponseWriter, r *http.Request, src source) error {
 	form := formatOf(wire.DialectOf(r), r.Header)
-	switch follow := r.URL.Query().Get("follow"); {
+	// Whatever is no boolean means no.
+	follow, _ := strconv.ParseBool(r.URL.Query().Get("follow"))
+	switch {
 	case wire.IsUpgrade(r):
-		return s.socket(w, r, src, form, follow == "true")
-	case follow == "true":
+		return s.socket(w, r, src, form, follow)
+	case follow:
 		return s.stream(w, r, src, form)
 	case form == apart:
 		return s.answerJSON(w, src, http.StatusOK, nil)

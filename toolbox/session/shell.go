@@ -205,8 +205,8 @@ func (s *session) order(c *command) error {
 	}
 	// The group's redirections are undone before the report, and processes
 	// that it leaves behind do not have the shell's own pipes.
-	line := fmt.Sprintf("{ %s %s; } <%s >%s 2>%s; { %s '\\n%%s %%s\\n' %s \"$?\"; } 2>/dev/null\n",
-		s.style.source, quote(c.script), quote(input), quote(base+".out"), quote(base+".err"), s.style.print, s.cookie)
+	line := fmt.Sprintf("{ %s %s; } <%s >%s 2>%s; { %s '\\n%%s %%s %%s\\n' %s %s \"$?\"; } 2>/dev/null\n",
+		s.style.source, quote(c.script), quote(input), quote(base+".out"), quote(base+".err"), s.style.print, s.cookie, c.id)
 	_, err = s.orders.WriteString(line)
 	return err
 }
@@ -234,8 +234,10 @@ func (s *session) listen() {
 // line takes one line of the shell's own output.
 func (s *session) line(b []byte) {
 	if rest, ok := bytes.CutPrefix(b, s.cookie); ok {
-		if code, err := strconv.Atoi(string(bytes.TrimSpace(rest))); err == nil {
-			s.reported(code)
+		if fields := strings.Fields(string(rest)); len(fields) == 2 {
+			if code, err := strconv.Atoi(fields[1]); err == nil {
+				s.reported(fields[0], code)
+			}
 		}
 		return
 	}
@@ -249,12 +251,12 @@ func (s *session) line(b []byte) {
 	}
 }
 
-// reported takes note that the shell is done with the command.
-func (s *session) reported(code int) {
+// reported takes note that the shell is done with a command.
+func (s *session) reported(id string, code int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current == nil {
-		return
+	if s.current == nil || s.current.id != id {
+		return // the user's own doing
 	}
 	s.current.finish(s.current.witness.Ending(code))
 	s.nextLocked()
