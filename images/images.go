@@ -52,7 +52,7 @@ func Load(fsys fs.FS, dir string) (Definition, error) {
 	if err != nil {
 		return d, fmt.Errorf("image definition: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	hash := sha256.New()
 	dec := yaml.NewDecoder(f)
 	dec.KnownFields(true)

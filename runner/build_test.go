@@ -110,11 +110,11 @@ func TestBuildThatWasInterrupted(t *testing.T) {
 	cfg := definition(filepath.Join(t.TempDir(), "out"))
 	w := newWorld(t, func(c *runner.Config) { c.Snapshot = cfg })
 	entered, release := w.driver.Block("Start")
-	go w.EnsureDefault(t.Context())
+	go func() { _ = w.EnsureDefault(t.Context()) }() // it is broken off
 	<-entered
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // do not wait for what is under way, as when the process is killed
-	w.Close(ctx)
+	cancel()         // do not wait for what is under way, as when the process is killed
+	_ = w.Close(ctx) // not in time, as it should be
 	again := reopen(t, w.dir, nil)
 	again.nothingLeft()
 	release()

@@ -29,7 +29,7 @@ func victim(dir string) int {
 		fmt.Fprintln(os.Stderr, "victim:", err)
 		return 1
 	}
-	go w.Run(context.Background())
+	go func() { _ = w.Run(context.Background()) }() // until it is killed
 	runnertest.Victim(w, snapshot)
 	return 0
 }
@@ -50,7 +50,9 @@ func TestKilledAtAnyPoint(t *testing.T) {
 		}
 		ids, _ := d.Containers()
 		for _, id := range ids {
-			d.Delete(context.Background(), id)
+			if err := d.Delete(context.Background(), id); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	self, err := os.Executable()
@@ -62,7 +64,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for round := range rounds {
-		cmd := exec.Command(self)
+		cmd := exec.CommandContext(t.Context(), self)
 		cmd.Env = append(os.Environ(), victimDir+"="+dir, victimToolbox+"="+toolbox)
 		story.Kill(t, cmd, time.Duration(random.IntN(250))*time.Millisecond)
 		t.Run(fmt.Sprint("round ", round), func(t *testing.T) {

@@ -308,7 +308,7 @@ func logTail(dir string) string {
 			continue
 		}
 		if st, err := f.Stat(); err == nil && st.Size() > limit {
-			f.Seek(-limit, io.SeekEnd)
+			_, _ = f.Seek(-limit, io.SeekEnd) // the beginning is better than nothing
 		}
 		data, _ := io.ReadAll(io.LimitReader(f, limit))
 		f.Close()

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		toolbox = filepath.Join(dir, "toolbox")
-		build := exec.Command("go", "build", "-o", toolbox, "daytona/cmd/toolbox")
+		build := exec.CommandContext(context.Background(), "go", "build", "-o", toolbox, "daytona/cmd/toolbox")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build toolbox: %v\n%s", err, out)
@@ -106,7 +106,9 @@ func reopen(t testing.TB, dir string, change func(*runner.Config)) *world {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		w.Close(ctx)
+		if err := w.Close(ctx); err != nil {
+			t.Error(err)
+		}
 		list, err := w.driver.List(ctx)
 		if err != nil {
 			t.Error(err)

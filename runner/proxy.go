@@ -191,5 +191,5 @@ func (r *Runner) toolboxError(w http.ResponseWriter, req *http.Request, id strin
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(body)
+	_, _ = w.Write(body) // the client has gone when this fails
 }

@@ -27,8 +27,13 @@ func TestServeToolboxForwards(t *testing.T) {
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.ServeToolbox(rw, r, s.ID) }))
 	defer server.Close()
-	res, err := http.Post(server.URL+"/files/upload?path=big", "multipart/form-data; boundary=B",
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/files/upload?path=big",
 		strings.NewReader("--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n"+big+"\r\n--B--\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "multipart/form-data; boundary=B")
+	res, err := http.DefaultClient.Do(req)
 	if err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("upload: %v %v", res, err)
 	}
@@ -61,7 +66,7 @@ func TestServeToolboxStripsCredentials(t *testing.T) {
 		"host passes":       {http.Header{"X-Forwarded-Host": {"h"}}, "", func(r *http.Request) bool { return r.Header.Get("X-Forwarded-Host") == "h" }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			req := httptest.NewRequest(http.MethodGet, "/a%2Fb", nil)
+			req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/a%2Fb", nil)
 			req.URL.RawQuery = c.query
 			for k, v := range c.header {
 				req.Header[k] = v
@@ -125,7 +130,9 @@ func TestServeToolboxBothWaysAtOnce(t *testing.T) {
 			go func() { _, _ = fmt.Fprintf(feed, "ping %d", i+1) }()
 		}
 	}
-	feed.Close()
+	if err := feed.Close(); err != nil {
+		t.Error(err)
+	}
 	if rest, err := io.ReadAll(res.Body); err != nil || len(rest) > 0 {
 		t.Errorf("the end: %q, %v", rest, err)
 	}
@@ -145,16 +152,21 @@ func TestServeToolboxWebSocket(t *testing.T) {
 			return
 		}
 		done <- string(data)
-		c.Close(websocket.StatusNormalClosure, "")
+		if err := c.Close(websocket.StatusNormalClosure, ""); err != nil {
+			t.Errorf("close: %v", err)
+		}
 	}))
 	defer sink.Close()
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		runner.ForwardTo(sink.Listener.Addr().String(), "token", w, r)
 	}))
 	defer front.Close()
-	c, _, err := websocket.Dial(t.Context(), front.URL, nil)
+	c, res, err := websocket.Dial(t.Context(), front.URL, nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if res.Body != nil {
+		defer res.Body.Close()
 	}
 	if err := c.Write(t.Context(), websocket.MessageText, []byte("hello")); err != nil {
 		t.Fatal(err)

@@ -49,11 +49,18 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestUsers(t *testing.T) {
 	root := t.TempDir()
-	os.Mkdir(filepath.Join(root, "etc"), 0o755)
+	must(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
 	passwd := "root:x:0:0::/root:/bin/sh\nnode:x:1001:1001::/home/node:/bin/sh\n"
-	os.WriteFile(filepath.Join(root, "etc/group"), nil, 0o644)
+	must(t, os.WriteFile(filepath.Join(root, "etc/group"), nil, 0o644))
 	for _, c := range []struct {
 		asked, image, passwd string
 		name                 string
@@ -69,7 +76,7 @@ func TestUsers(t *testing.T) {
 		{"", "mallory", passwd, "", 0, "", true},
 		{"", "", "", "root", 0, "/", false},
 	} {
-		os.WriteFile(filepath.Join(root, "etc/passwd"), []byte(c.passwd), 0o644)
+		must(t, os.WriteFile(filepath.Join(root, "etc/passwd"), []byte(c.passwd), 0o644))
 		name, u, err := lookupUser(root, c.asked, c.image)
 		if (err != nil) != c.fails {
 			t.Errorf("asked %q, image %q: %v", c.asked, c.image, err)
@@ -172,8 +179,8 @@ func TestRecordsOnDisk(t *testing.T) {
 	expect(phaseStopped)
 
 	// A directory without a record, one on its way out, and a tombstone.
-	os.MkdirAll(s.sandboxDir("b"), 0o700)
-	os.MkdirAll(s.sandboxDir(trashPrefix+"c"), 0o700)
+	must(t, os.MkdirAll(s.sandboxDir("b"), 0o700))
+	must(t, os.MkdirAll(s.sandboxDir(trashPrefix+"c"), 0o700))
 	recs, leftover, err := s.load()
 	if err != nil || len(recs) != 1 || !slices.Equal(leftover, []string{"b"}) {
 		t.Errorf("load: %v %v %v", recs, leftover, err)

@@ -33,7 +33,7 @@ func (w *world) run(id, command string) (int, string) {
 }
 
 func (w *world) request(method, id, path, body string, header ...string) *httptest.ResponseRecorder {
-	req := httptest.NewRequest(method, path, strings.NewReader(body))
+	req := httptest.NewRequestWithContext(w.t.Context(), method, path, strings.NewReader(body))
 	req.Header.Set("Content-Type", "application/json")
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Add(header[i], header[i+1])
@@ -343,7 +343,7 @@ func TestFailedDeleteIsRepeated(t *testing.T) {
 	w.roots.Fail("Delete", nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); w.Run(ctx) }()
+	go func() { defer close(done); _ = w.Run(ctx) }()
 	eventually(t, "the janitor deletes it", func() bool {
 		_, err := w.Inspect(t.Context(), s.ID)
 		return fault.Is(err, fault.NotFound)
@@ -379,8 +379,7 @@ func TestForcedStopOvertakesGracefulOne(t *testing.T) {
 func TestDirIsLocked(t *testing.T) {
 	w := newWorld(t, nil)
 	if second, err := openWorld(w.dir, toolbox, nil); err == nil {
-		second.Close(t.Context())
-		t.Fatal("two runners on one directory")
+		t.Fatal("two runners on one directory; closing: ", second.Close(t.Context()))
 	}
 }
 

@@ -19,7 +19,7 @@ func withOne(c *runner.Config) { c.Warm = map[string]int{snapshot: 1} }
 func (w *world) running() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); w.Run(ctx) }()
+	go func() { defer close(done); _ = w.Run(ctx) }()
 	return func() { cancel(); <-done }
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -20,12 +21,12 @@ print it. It works on the server's database, while the server runs or not.`,
 	}
 	var name string
 	create.Flags().StringVar(&name, "name", "", "name of the key (default made of the time)")
-	key.AddCommand(withSettings(create, func(cmd *cobra.Command, s *settings) error {
+	key.AddCommand(withSettings(create, func(cmd *cobra.Command, s *settings) (err error) {
 		store, err := openExistingStore(cmd.Context(), s, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return err
 		}
-		defer store.Close()
+		defer func() { err = errors.Join(err, store.Close()) }()
 		value, err := auth.New(auth.Config{Store: store, Log: slog.New(slog.DiscardHandler)}).CreateAdminKey(cmd.Context(), name)
 		if err != nil {
 			return err

@@ -72,7 +72,7 @@ func tracingWanted(getenv func(string) string) bool {
 
 // servePprof serves profiles on a listener of their own.
 func servePprof(ctx context.Context, group *errgroup.Group, address string, log *slog.Logger) error {
-	listener, err := net.Listen("tcp", address)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("--pprof: %w", err)
 	}

@@ -67,7 +67,7 @@ const noToolbox = "/bin/true"
 func start(t *testing.T, dir string, args ...string) *process {
 	t.Helper()
 	p := &process{dir: dir, out: &output{}, err: &output{}, ended: make(chan error, 1)}
-	p.cmd = exec.Command(filepath.Join(binDir(t), "daytona"), append([]string{
+	p.cmd = exec.CommandContext(t.Context(), filepath.Join(binDir(t), "daytona"), append([]string{
 		"server", "--data", dir, "--isolation=fake", "--listen=127.0.0.1:0", "--log-format=json", "--toolbox", noToolbox,
 	}, args...)...)
 	p.cmd.Stdout = p.out
@@ -121,7 +121,7 @@ func binDir(t *testing.T) string {
 
 func (p *process) get(t *testing.T, path, key string) (int, string) {
 	t.Helper()
-	req, err := http.NewRequest(http.MethodGet, p.url+path, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,17 +206,17 @@ func TestFirstKeySurvivesACrash(t *testing.T) {
 func TestOneServerADataDirectory(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, dir)
-	out, err := exec.Command(filepath.Join(binDir(t), "daytona"), "server", "--data", dir, "--isolation=fake", "--listen=127.0.0.1:0").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), filepath.Join(binDir(t), "daytona"), "server", "--data", dir, "--isolation=fake", "--listen=127.0.0.1:0").CombinedOutput()
 	want := fmt.Sprintf("in use by another server (process %d)", p.cmd.Process.Pid)
 	if err == nil || !strings.Contains(string(out), want) {
 		t.Errorf("%v: %s, want %s", err, out, want)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	out, err = exec.Command(filepath.Join(binDir(t), "daytona"), "server", "--data", t.TempDir(), "--isolation=fake", "--listen", l.Addr().String()).CombinedOutput()
+	out, err = exec.CommandContext(t.Context(), filepath.Join(binDir(t), "daytona"), "server", "--data", t.TempDir(), "--isolation=fake", "--listen", l.Addr().String()).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "--listen: ") || !strings.Contains(string(out), "address already in use") {
 		t.Errorf("%v: %s", err, out)
 	}
@@ -226,7 +226,7 @@ func TestOneServerADataDirectory(t *testing.T) {
 // answered; a second signal does not wait.
 func TestStopLetsRequestsEnd(t *testing.T) {
 	slow := func(t *testing.T, p *process) (net.Conn, *bufio.Reader) {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,7 +247,7 @@ func TestStopLetsRequestsEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		waitFor(t, "the server stops listening", func() bool {
-			c, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+			c, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "http://"))
 			if err == nil {
 				c.Close()
 			}
@@ -281,7 +281,7 @@ func TestStopLetsRequestsEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		waitFor(t, "the server stops listening", func() bool {
-			c, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+			c, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "http://"))
 			if err == nil {
 				c.Close()
 			}
@@ -307,7 +307,7 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 func TestAdminKeyCreate(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, dir)
-	out, err := exec.Command(filepath.Join(binDir(t), "daytona"), "admin", "key", "create", "--data", dir, "--name", "spare").Output()
+	out, err := exec.CommandContext(t.Context(), filepath.Join(binDir(t), "daytona"), "admin", "key", "create", "--data", dir, "--name", "spare").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +324,7 @@ func TestDown(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, dir)
 	down := func() string {
-		out, err := exec.Command(filepath.Join(binDir(t), "daytona"), "down", "--data", dir, "--isolation=fake", "--toolbox", noToolbox, "--log-level=error").CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), filepath.Join(binDir(t), "daytona"), "down", "--data", dir, "--isolation=fake", "--toolbox", noToolbox, "--log-level=error").CombinedOutput()
 		if err != nil {
 			t.Errorf("%v: %s", err, out)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -206,7 +207,7 @@ func checkAddress(address string) error {
 	if err != nil {
 		return fmt.Errorf("%q is not of the form host:port", address)
 	}
-	if n, err := net.LookupPort("tcp", port); err != nil || n < 0 || n > 65535 {
+	if n, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port); err != nil || n < 0 || n > 65535 {
 		return fmt.Errorf("%q has no valid port", address)
 	}
 	if strings.ContainsAny(host, " /") {

@@ -85,8 +85,8 @@ func notify(log *slog.Logger, state string) {
 	}
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err == nil {
-		defer conn.Close()
 		_, err = conn.Write([]byte(state))
+		err = errors.Join(err, conn.Close())
 	}
 	if err != nil {
 		log.Warn("the service manager was not told", "state", state, "error", err)

@@ -62,7 +62,7 @@ func launch(dir, log string) (<-chan error, error) {
 		return nil, err
 	}
 	defer out.Close()
-	cmd := exec.Command(filepath.Join(filepath.Dir(self), "daytona"), "server", "--data", dir)
+	cmd := exec.Command(filepath.Join(filepath.Dir(self), "daytona"), "server", "--data", dir) //nolint:noctx // it outlives this program
 	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {

@@ -172,7 +172,7 @@ func listen(address string) (net.Listener, error) {
 			}
 		}
 	}
-	l, err := net.Listen(network, address)
+	l, err := new(net.ListenConfig).Listen(context.Background(), network, address)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}

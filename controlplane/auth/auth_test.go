@@ -32,7 +32,11 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { db.Close() })
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	w := &world{t: t, ctx: t.Context(), db: db, now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), value: auth.NewValue()}
 	w.s = w.service()
 	planted, err := w.s.Bootstrap(w.ctx, func() (string, error) { return w.value, nil })

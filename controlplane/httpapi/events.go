@@ -30,7 +30,7 @@ func (a *API) refuseEvents(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // Accept has answered
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }() // the client has gone, or is let go
 	conn.SetReadLimit(4 << 10)
 	ctx, cancel := context.WithTimeout(r.Context(), eventsTimeout)
 	defer cancel()

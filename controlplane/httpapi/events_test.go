@@ -21,11 +21,14 @@ func TestEventsAreRefusedInTheirOwnWords(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	conn, _, err := websocket.Dial(ctx, s.URL+"/api/socket.io/?EIO=4&transport=websocket", nil)
+	conn, res, err := websocket.Dial(ctx, s.URL+"/api/socket.io/?EIO=4&transport=websocket", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.CloseNow()
+	if res.Body != nil {
+		defer res.Body.Close()
+	}
+	defer func() { _ = conn.CloseNow() }() // closed properly below
 	expect := func(prefix string) {
 		t.Helper()
 		_, message, err := conn.Read(ctx)

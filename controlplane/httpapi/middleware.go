@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -120,7 +121,7 @@ func (a *API) middleware(next http.Handler) http.Handler {
 		done := a.metrics.begin()
 		defer func() {
 			if caught := recover(); caught != nil {
-				if caught == http.ErrAbortHandler {
+				if err, ok := caught.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 					done(i.route, r.Method, statusClientClosed, time.Since(start))
 					panic(caught)
 				}

@@ -139,7 +139,7 @@ func (a *API) previewURL(w http.ResponseWriter, r *http.Request, c call) error {
 	}
 	out := api.PortPreviewURL{
 		DocsEraPortPreviewURL: api.DocsEraPortPreviewURL{URL: address, Token: p.Token},
-		SandboxID: p.SandboxID,
+		SandboxID:             p.SandboxID,
 	}
 	if c.client.strict {
 		writeJSON(w, http.StatusOK, out.DocsEraPortPreviewURL)

@@ -214,7 +214,9 @@ func TestToolboxStreams(t *testing.T) {
 			t.Fatalf("%q %v", got, err)
 		}
 	}
-	send.Close()
+	if err := send.Close(); err != nil {
+		t.Error(err)
+	}
 	if rest, err := io.ReadAll(answers); err != nil || len(rest) > 0 {
 		t.Errorf("%q %v", rest, err)
 	}
@@ -253,13 +255,16 @@ func TestToolboxWebSocket(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
-			c, _, err := websocket.Dial(ctx, strings.Replace(s.URL, "http", "ws", 1)+dial.path, &websocket.DialOptions{
+			c, res, err := websocket.Dial(ctx, strings.Replace(s.URL, "http", "ws", 1)+dial.path, &websocket.DialOptions{
 				HTTPHeader: dial.header, Subprotocols: []string{"X-Daytona-SDK-Version~0.218.0"},
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer c.CloseNow()
+			if res.Body != nil {
+				defer res.Body.Close()
+			}
+			defer func() { _ = c.CloseNow() }() // the other side has closed it
 			if c.Subprotocol() != "X-Daytona-SDK-Version~0.218.0" {
 				t.Errorf("sub-protocol %q", c.Subprotocol())
 			}
@@ -349,7 +354,10 @@ func TestToolboxPreview(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer c.CloseNow()
+			if res.Body != nil {
+				defer res.Body.Close()
+			}
+			defer func() { _ = c.CloseNow() }() // the other side has closed it
 			if _, data, err := c.Read(ctx); err != nil || string(data) != "/process/session/s/command/c/logs?follow=true" {
 				t.Errorf("%q %v", data, err)
 			}

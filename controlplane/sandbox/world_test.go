@@ -41,7 +41,11 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { db.Close() })
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	w := &world{t: t, ctx: t.Context(), db: db, runner: fleettest.New("r1", slim), fleet: fleet.New()}
 	w.must(w.fleet.Add(w.ctx, "us", w.runner))
 	_, err = auth.New(auth.Config{Store: db, Log: log}).Bootstrap(w.ctx, func() (string, error) { return auth.NewValue(), nil })

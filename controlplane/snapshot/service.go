@@ -137,7 +137,7 @@ func (s *Service) Run(ctx context.Context) error {
 		settled, err := s.Sync(ctx, s.c.Now())
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // it was asked to end: what broke off does not matter
 		case err != nil:
 			s.c.Log.Warn("snapshots not compared with the runners", "error", err)
 		}

@@ -24,7 +24,11 @@ func newService(t *testing.T) (*snapshot.Service, *fleettest.Runner) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { db.Close() })
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	f, r := fleet.New(), fleettest.New("r1")
 	if err := f.Add(t.Context(), "us", r); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -25,12 +26,10 @@ func openPostgres(ctx context.Context, dsn string, log *slog.Logger) (*DB, error
 	pool.SetConnMaxIdleTime(5 * time.Minute)
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300), lock.WithUnlockTimeout(1, 30))
 	if err != nil {
-		pool.Close()
-		return nil, err
+		return nil, errors.Join(err, pool.Close())
 	}
 	if err := migrate(ctx, goose.DialectPostgres, pool, log, goose.WithSessionLocker(locker)); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("migrate PostgreSQL: %w", err)
+		return nil, errors.Join(fmt.Errorf("migrate PostgreSQL: %w", err), pool.Close())
 	}
 	return &DB{write: pool, read: pool, pg: true, log: log, leads: map[string]*sql.Conn{}}, nil
 }
@@ -48,7 +47,7 @@ func (db *DB) Lead(ctx context.Context, runnerID string) (bool, error) {
 		if err := c.PingContext(ctx); err == nil {
 			return true, nil
 		}
-		c.Close()
+		_ = c.Close() // it is broken already
 		delete(db.leads, runnerID)
 	}
 	c, err := db.write.Conn(ctx)
@@ -57,8 +56,7 @@ func (db *DB) Lead(ctx context.Context, runnerID string) (bool, error) {
 	}
 	var got bool
 	if err := c.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", leadKey(runnerID)).Scan(&got); err != nil || !got {
-		c.Close()
-		return false, db.fault(err)
+		return false, errors.Join(db.fault(err), c.Close())
 	}
 	db.leads[runnerID] = c
 	return true, nil

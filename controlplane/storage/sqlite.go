@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -42,13 +43,11 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*DB, error)
 	}
 	write.SetMaxOpenConns(1)
 	if err := migrate(ctx, goose.DialectSQLite3, write, log); err != nil {
-		write.Close()
-		return nil, fmt.Errorf("migrate %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("migrate %s: %w", path, err), write.Close())
 	}
 	read, err := sql.Open("sqlite", sqliteDSN(path, true))
 	if err != nil {
-		write.Close()
-		return nil, err
+		return nil, errors.Join(err, write.Close())
 	}
 	read.SetMaxOpenConns(max(4, runtime.NumCPU()))
 	read.SetMaxIdleConns(max(4, runtime.NumCPU()))

@@ -14,7 +14,11 @@ func TestStatementsAreKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	db.writes, db.reads = newStatements(db.write), newStatements(db.read) // without those of the migrations
 	const text = "SELECT ? + 1"
 	ask := func(c conn, n int) {

@@ -54,7 +54,7 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
 func (db *DB) Close() error {
 	db.mu.Lock()
 	for id, c := range db.leads {
-		c.Close()
+		_ = c.Close() // the pool is closed after it
 		delete(db.leads, id)
 	}
 	db.mu.Unlock()
@@ -100,7 +100,7 @@ func (c conn) statement(ctx context.Context, query string) *sql.Stmt {
 func (c conn) exec(ctx context.Context, query string, args ...any) (int64, error) {
 	var r sql.Result
 	var err error
-	if st := c.statement(ctx, query); st != nil {
+	if st := c.statement(ctx, query); st != nil { //nolint:sqlclosecheck // kept; closed with the pool
 		r, err = st.ExecContext(ctx, args...)
 	} else {
 		r, err = c.x.ExecContext(ctx, c.rebind(query), args...)
@@ -112,14 +112,14 @@ func (c conn) exec(ctx context.Context, query string, args ...any) (int64, error
 }
 
 func (c conn) row(ctx context.Context, query string, args ...any) *sql.Row {
-	if st := c.statement(ctx, query); st != nil {
+	if st := c.statement(ctx, query); st != nil { //nolint:sqlclosecheck // kept; closed with the pool
 		return st.QueryRowContext(ctx, args...)
 	}
 	return c.x.QueryRowContext(ctx, c.rebind(query), args...)
 }
 
 func (c conn) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	if st := c.statement(ctx, query); st != nil {
+	if st := c.statement(ctx, query); st != nil { //nolint:sqlclosecheck // kept; closed with the pool
 		return st.QueryContext(ctx, args...)
 	}
 	return c.x.QueryContext(ctx, c.rebind(query), args...)
@@ -188,7 +188,7 @@ func (db *DB) tryTx(ctx context.Context, fn func(conn) error) error {
 		c.compiled = compiled
 		defer compiled.learn(ctx) // once the connection is free again
 	}
-	defer tx.Rollback() // no effect after Commit
+	defer func() { _ = tx.Rollback() }() // no effect after Commit; what it failed by has been returned
 	if err := fn(c); err != nil {
 		return err
 	}
@@ -242,7 +242,7 @@ func list[T any](ctx context.Context, db *DB, c conn, scan func(scanner) (T, err
 	if err != nil {
 		return nil, db.fault(err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err says what matters
 	out := []T{}
 	for rows.Next() {
 		v, err := scan(rows)

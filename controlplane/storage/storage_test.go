@@ -38,7 +38,11 @@ func TestSQLiteSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "10000"} {
 		for name, pool := range map[string]conn{"writer": db.writer(), "reader": db.reader()} {
 			var got string
@@ -68,7 +72,11 @@ func TestLead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { db.Close() })
+		t.Cleanup(func() {
+			if err := db.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 		return db
 	}
 	lead := func(db *DB, runner string, want bool) {
@@ -93,12 +101,14 @@ func TestLead(t *testing.T) {
 	lead(two, "r1", false)
 	lead(two, "r2", true)
 	// PostgreSQL drops the connection: the lead is free, and is won again.
-	if _, err := two.write.Exec("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() AND ((classid::bigint << 32) | objid::bigint) = $1", leadKey("r1")); err != nil {
+	if _, err := two.write.ExecContext(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() AND ((classid::bigint << 32) | objid::bigint) = $1", leadKey("r1")); err != nil {
 		t.Fatal(err)
 	}
 	comes(one, "r1")
 	lead(two, "r1", false)
-	one.Close()
+	if err := one.Close(); err != nil {
+		t.Error(err)
+	}
 	comes(two, "r1")
 }
 

@@ -90,8 +90,8 @@ func (c *cluster) exec(t testing.TB, query string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
-	if _, err := db.Exec(query); err != nil {
+	defer func() { _ = db.Close() }() // the query is what counts
+	if _, err := db.ExecContext(context.Background(), query); err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
 }
@@ -123,7 +123,7 @@ func start() (_ *cluster, err error) {
 		}
 	}
 	data := filepath.Join(dir, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+	initdb := exec.CommandContext(context.Background(), filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
 	initdb.Dir, initdb.SysProcAttr = dir, &syscall.SysProcAttr{Credential: cred}
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
@@ -134,7 +134,7 @@ func start() (_ *cluster, err error) {
 // run starts the server and waits until it answers.
 func (c *cluster) run(bin, data string, cred *syscall.Credential) error {
 	var out bytes.Buffer
-	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-k", c.dir, "-c", "listen_addresses=",
+	server := exec.CommandContext(context.Background(), filepath.Join(bin, "postgres"), "-D", data, "-k", c.dir, "-c", "listen_addresses=",
 		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
 		"-c", "max_connections=300", "-c", "shared_buffers=32MB", "-c", "dynamic_shared_memory_type=mmap")
 	server.Dir, server.Stdout, server.Stderr = c.dir, &out, &out
@@ -147,7 +147,7 @@ func (c *cluster) run(bin, data string, cred *syscall.Credential) error {
 		err := server.Start()
 		started <- err
 		if err == nil {
-			server.Wait()
+			_ = server.Wait() // what it printed says how it ended
 			close(c.exited)
 		}
 		select {}
@@ -160,7 +160,7 @@ func (c *cluster) run(bin, data string, cred *syscall.Credential) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // nothing was written
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	for {
@@ -179,7 +179,7 @@ func (c *cluster) run(bin, data string, cred *syscall.Credential) error {
 
 func (c *cluster) stop() {
 	if c.process != nil {
-		c.process.Signal(syscall.SIGQUIT) // at once, without a checkpoint
+		_ = c.process.Signal(syscall.SIGQUIT) // at once, without a checkpoint; it may have ended by itself
 		<-c.exited
 	}
 	os.RemoveAll(c.dir)

@@ -10,10 +10,10 @@ func TestMain(m *testing.M) { os.Exit(Main(m)) }
 
 func TestDatabasesAreApart(t *testing.T) {
 	one, two := open(t, DSN(t)), open(t, DSN(t))
-	if _, err := one.Exec("CREATE TABLE things (id INT)"); err != nil {
+	if _, err := one.ExecContext(t.Context(), "CREATE TABLE things (id INT)"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := two.Exec("CREATE TABLE things (id INT)"); err != nil {
+	if _, err := two.ExecContext(t.Context(), "CREATE TABLE things (id INT)"); err != nil {
 		t.Fatal("the second database sees the first one's tables: ", err)
 	}
 }
@@ -24,6 +24,10 @@ func open(t *testing.T, dsn string) *sql.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { db.Close() })
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return db
 }

@@ -27,12 +27,11 @@ func Main(m *testing.M, open func(state string) (runner.Driver, error)) {
 	if state == "" {
 		os.Exit(m.Run())
 	}
-	if err := help(state, open); err != nil {
-		fmt.Println("failed:", err)
-		os.Exit(1)
-	}
+	fmt.Println("failed:", help(state, open))
+	os.Exit(1)
 }
 
+// help does not return unless it fails.
 func help(state string, open func(state string) (runner.Driver, error)) error {
 	d, err := open(state)
 	if err != nil {
@@ -54,7 +53,7 @@ func help(state string, open func(state string) (runner.Driver, error)) error {
 // once that process has said word.
 func (s *suite) helper(t testing.TB, b runner.Bundle, word string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), helperEnv+"="+s.fx.State())
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

@@ -38,7 +38,11 @@ func (c client) get(path string, args ...string) ([]byte, error) {
 	for i := 0; i+1 < len(args); i += 2 {
 		q.Add(args[i], args[i+1])
 	}
-	resp, err := c.http.Get("http://probe" + path + "?" + q.Encode())
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://probe"+path+"?"+q.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -75,7 +75,7 @@ func must(t testing.TB, err error) {
 func buildProbe(t testing.TB, dir string) string {
 	t.Helper()
 	out := filepath.Join(dir, "probe")
-	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", out, "daytona/runner/drivertest/probe")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", out, "daytona/runner/drivertest/probe")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if b, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building the probe: %v\n%s", err, b)
@@ -174,10 +174,10 @@ func network(t testing.TB, path string, n int) (_, addr string) {
 	defer runtime.UnlockOSThread()
 	host, err := netns.Get()
 	must(t, err)
-	defer host.Close()
-	ns, err := netns.New() // and enter it
+	defer func() { _ = host.Close() }() // it was only looked at
+	ns, err := netns.New()              // and enter it
 	must(t, err)
-	defer ns.Close()
+	defer func() { _ = ns.Close() }() // the mount keeps the namespace
 	err = unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
 	must(t, netns.Set(host))
 	must(t, err)
@@ -207,7 +207,7 @@ func configure(t testing.TB, path string, n int) {
 	t.Helper()
 	ns, err := netns.GetFromPath(path)
 	must(t, err)
-	defer ns.Close()
+	defer func() { _ = ns.Close() }() // the mount keeps the namespace
 	in, err := netlink.NewHandleAt(ns)
 	must(t, err)
 	defer in.Close()
@@ -329,7 +329,7 @@ func sweepGroup(t testing.TB, dir string) {
 		var last error
 		_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.Name() != "cgroup.procs" {
-				return nil
+				return nil //nolint:nilerr // what is gone needs no sweeping
 			}
 			b, _ := os.ReadFile(path)
 			for f := range strings.FieldsSeq(string(b)) {

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { drivertest.Main(m, open) }
 func TestDriver(t *testing.T) {
 	drivertest.Run(t, func(t *testing.T) (runner.Driver, drivertest.Fixture) {
 		fx := &fixture{state: filepath.Join(t.TempDir(), "state"), probe: filepath.Join(t.TempDir(), "probe")}
-		build := exec.Command("go", "build", "-o", fx.probe, "daytona/runner/drivertest/probe")
+		build := exec.CommandContext(t.Context(), "go", "build", "-o", fx.probe, "daytona/runner/drivertest/probe")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("build probe: %v\n%s", err, out)
@@ -47,7 +47,7 @@ func (fx *fixture) Features() drivertest.Features {
 
 func (fx *fixture) NewBundle(t testing.TB) runner.Bundle {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") // finds a free port
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0") // finds a free port
 	if err != nil {
 		t.Fatal(err)
 	}

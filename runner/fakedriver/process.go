@@ -34,7 +34,7 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 			return err
 		}
 		if grace > 0 {
-			syscall.Kill(pid, syscall.SIGTERM)
+			_ = syscall.Kill(pid, syscall.SIGTERM) // it may have ended
 			wait, cancel := context.WithTimeout(ctx, grace)
 			defer cancel()
 			if err := waitPID(wait, pid, id); err != nil && ctx.Err() != nil {
@@ -135,7 +135,7 @@ func killAll(ctx context.Context, id string, session int) error {
 			return nil
 		}
 		for _, pid := range left {
-			syscall.Kill(pid, syscall.SIGKILL)
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
 		}
 		select {
 		case <-ctx.Done():
@@ -222,7 +222,7 @@ func waitPID(ctx context.Context, pid int, id string) error {
 	if !alive(pid, id) { // the number went to a stranger before it was opened
 		return nil
 	}
-	stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	conn, err := f.SyscallConn()
 	if err != nil {

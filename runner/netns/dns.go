@@ -68,8 +68,7 @@ func (f *forwarder) listen(addrs []netip.Addr, port uint16) error {
 		port = udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 		tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, port)))
 		if err != nil {
-			udp.Close()
-			return err
+			return errors.Join(err, udp.Close())
 		}
 		for _, s := range []*dns.Server{
 			{PacketConn: udp, Handler: dns.HandlerFunc(f.handle)},

@@ -73,7 +73,7 @@ func onOwnThread(f func(home netns.NsHandle) error) error {
 			result <- err
 			return
 		}
-		defer home.Close()
+		defer func() { _ = home.Close() }() // it was only looked at
 		err = f(home)
 		if netns.Set(home) == nil {
 			runtime.UnlockOSThread() // otherwise the thread ends with this goroutine

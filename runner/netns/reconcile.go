@@ -107,7 +107,7 @@ func Destroy(ctx context.Context, prefix string) error {
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	defer conn.CloseLasting()
+	defer func() { _ = conn.CloseLasting() }() // every change was answered
 	gateways, err := gatewaysOf(conn, prefix)
 	errs = append(errs, err)
 	for _, a := range gateways {

@@ -292,7 +292,11 @@ func TestRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
+	defer func() {
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	if _, err := openRecords(dir); err == nil {
 		t.Error("the directory was opened twice")
 	}

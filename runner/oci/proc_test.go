@@ -11,7 +11,7 @@ import (
 )
 
 func TestProc(t *testing.T) {
-	cmd := exec.Command("sleep", "600")
+	cmd := exec.CommandContext(t.Context(), "sleep", "600")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -78,7 +78,7 @@ func (s store) load(id string) (record, error) {
 	if err := json.Unmarshal(b, &r); err != nil || r.ID != id {
 		// The host lost power while it was written. What is left is a
 		// container of another boot, of which nothing but the id is known.
-		return record{ID: id, Phase: phaseCreating}, nil
+		return record{ID: id, Phase: phaseCreating}, nil //nolint:nilerr // see above
 	}
 	return r, nil
 }

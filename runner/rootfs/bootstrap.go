@@ -83,7 +83,7 @@ func Bootstrap(ctx context.Context, o BootstrapOptions) (io.ReadCloser, error) {
 		}
 		switch {
 		case err == nil:
-			pw.Close()
+			_ = pw.Close() // a pipe in memory: never fails
 		case ctx.Err() != nil:
 			pw.CloseWithError(ctx.Err())
 		default:

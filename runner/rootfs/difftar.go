@@ -256,6 +256,6 @@ func syncTree(path string) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // nothing was written through it
 	return unix.Syncfs(fd)
 }

@@ -54,7 +54,7 @@ func btrfsCall(path string, req uintptr, arg unsafe.Pointer) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // nothing was written through it
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), req, uintptr(arg)); errno != 0 {
 		return errno
 	}

@@ -3,6 +3,7 @@ package rootfs
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -59,7 +60,7 @@ func hasErrors(dev *os.File) (bool, error) {
 // checkExt4 repairs what can be repaired without losing anything.
 func checkExt4(ctx context.Context, dev string) error {
 	out, err := exec.CommandContext(ctx, "e2fsck", "-p", dev).CombinedOutput()
-	if e, ok := err.(*exec.ExitError); ok && e.ExitCode() <= 3 { // 1 and 2: repaired
+	if e, ok := errors.AsType[*exec.ExitError](err); ok && e.ExitCode() <= 3 { // 1 and 2: repaired
 		return nil
 	}
 	if err != nil {

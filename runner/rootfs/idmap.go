@@ -33,7 +33,7 @@ func mountIDMapped(from, to string, userns *os.File) error {
 	if err != nil {
 		return fmt.Errorf("clone mount of %s: %w", from, err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // nothing was written through it
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userns.Fd())}
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
@@ -56,8 +56,8 @@ func becomeFSID(id uint32) error {
 		return fmt.Errorf("capabilities: %w", err)
 	}
 	// These calls return the previous id and never an error.
-	unix.RawSyscall(unix.SYS_SETFSGID, uintptr(id), 0, 0)
-	unix.RawSyscall(unix.SYS_SETFSUID, uintptr(id), 0, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_SETFSGID, uintptr(id), 0, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_SETFSUID, uintptr(id), 0, 0)
 	now, _, _ := unix.RawSyscall(unix.SYS_SETFSUID, ^uintptr(0), 0, 0)
 	if uint32(now) != id {
 		return fmt.Errorf("file system id %d was refused", id)
@@ -114,7 +114,7 @@ func (c *usernsCache) close() {
 // makeUserns opens a user namespace that a short-lived child is born in. The
 // child waits for the end of its input, so it also ends when we are killed.
 func makeUserns(first uint32) (*os.File, error) {
-	cmd := exec.Command("cat")
+	cmd := exec.Command("cat") //nolint:noctx // it ends with its input
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

@@ -204,7 +204,7 @@ func (s *Store) syncLayers() error {
 	if err != nil {
 		return fmt.Errorf("sync layers: %w", err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // nothing was written through it
 	if err := unix.Syncfs(fd); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the runner's disk cannot store the image")
 	}

@@ -184,7 +184,7 @@ func (s *Store) writeLayer(ctx context.Context, below []digest.Digest, r io.Read
 	if err != nil {
 		return ocispec.Descriptor{}, "", err
 	}
-	defer enc.Close()
+	defer func() { _ = enc.Close() }() // after a proper end it is closed already
 	id := digest.Canonical.Digester()
 	count := &countWriter{}
 	meter := &meterReader{ctx: ctx, r: r, report: progress}

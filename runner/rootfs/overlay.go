@@ -59,7 +59,7 @@ func newOverlay(m overlayMount) error {
 	if err != nil {
 		return fmt.Errorf("overlay: %w", err)
 	}
-	defer unix.Close(fs)
+	defer func() { _ = unix.Close(fs) }() // nothing was written through it
 	for i, l := range m.lowers {
 		if err := unix.FsconfigSetString(fs, "lowerdir+", filepath.Join(m.base, l)); err != nil {
 			if i == 0 && errors.Is(err, unix.EINVAL) {
@@ -81,7 +81,7 @@ func newOverlay(m overlayMount) error {
 	if err != nil {
 		return fmt.Errorf("overlay at %s: %w", m.target, err)
 	}
-	defer unix.Close(mnt)
+	defer func() { _ = unix.Close(mnt) }() // nothing was written through it
 	if err := unix.MoveMount(mnt, "", unix.AT_FDCWD, m.target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return fmt.Errorf("overlay at %s: %w", m.target, err)
 	}

@@ -167,7 +167,7 @@ func readInRoot(root, name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("root file system %s: %w", root, err)
 	}
-	defer unix.Close(dir)
+	defer func() { _ = unix.Close(dir) }() // nothing was written through it
 	// O_NONBLOCK: a pipe of that name must not hang us.
 	fd, err := unix.Openat2(dir, name, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY,

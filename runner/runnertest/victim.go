@@ -101,7 +101,7 @@ func (s Story) Kill(t testing.TB, victim *exec.Cmd, delay time.Duration) {
 	for {
 		line, err := lines.ReadString('\n')
 		if strings.HasPrefix(line, "ready ") {
-			time.AfterFunc(delay, func() { victim.Process.Kill() })
+			time.AfterFunc(delay, func() { _ = victim.Process.Kill() }) // it may have ended
 			continue
 		}
 		if err == io.EOF {
@@ -172,7 +172,7 @@ func (s Story) Check(t testing.TB, r runnerapi.Runner) {
 		}
 		if sb.State == runnerapi.StateRunning {
 			rec := httptest.NewRecorder()
-			r.ServeToolbox(rec, httptest.NewRequest(http.MethodGet, "/version", nil), id)
+			r.ServeToolbox(rec, httptest.NewRequestWithContext(ctx, http.MethodGet, "/version", nil), id)
 			if rec.Code != http.StatusOK {
 				t.Errorf("toolbox of %s after recovery: %d %s", id, rec.Code, rec.Body)
 			}

@@ -317,7 +317,7 @@ func (r *Runner) ServeToolbox(w http.ResponseWriter, req *http.Request, id strin
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(map[string]string{"sandbox": id, "method": req.Method, "path": req.URL.EscapedPath(), "query": req.URL.RawQuery})
+	_ = json.NewEncoder(w).Encode(map[string]string{"sandbox": id, "method": req.Method, "path": req.URL.EscapedPath(), "query": req.URL.RawQuery})
 }
 
 var _ runnerapi.Runner = (*Runner)(nil)

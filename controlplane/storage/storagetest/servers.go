@@ -21,7 +21,11 @@ func racingStarts(t *testing.T, open Open) {
 				t.Errorf("server %d: %v", i, err)
 				return
 			}
-			defer s.Close()
+			defer func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
 			o := org.Organization{ID: string(rune('a' + i)), CreatedBy: "admin", Personal: true, CreatedAt: epoch, UpdatedAt: epoch}
 			planted[i], err = s.Plant(t.Context(), auth.Seed{
 				User: auth.User{ID: "admin", CreatedAt: epoch}, Organization: o,

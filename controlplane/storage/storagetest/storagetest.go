@@ -92,7 +92,11 @@ func (w *world) open() Store {
 	if err != nil {
 		w.t.Fatal("open: ", err)
 	}
-	w.t.Cleanup(func() { s.Close() })
+	w.t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			w.t.Error(err)
+		}
+	})
 	return s
 }
 

@@ -173,7 +173,7 @@ func fork(w http.ResponseWriter, r *http.Request) {
 	n, started := number(r, "n"), 0
 	var failed error
 	for range n {
-		cmd := exec.Command("/proc/self/exe", "sleep")
+		cmd := exec.Command("/proc/self/exe", "sleep") //nolint:noctx // it is to stay
 		if failed = cmd.Start(); failed != nil {
 			break
 		}
@@ -186,7 +186,7 @@ func fork(w http.ResponseWriter, r *http.Request) {
 // run runs a program with arguments and answers with its output.
 func run(w http.ResponseWriter, r *http.Request) {
 	argv := r.URL.Query()["arg"]
-	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd := exec.CommandContext(r.Context(), argv[0], argv[1:]...)
 	if uid := number(r, "uid"); uid != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid), NoSetGroups: true}}
 	}
