@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -170,4 +172,51 @@ while True: b.append(bytearray(16 << 20))"`}
 			}
 		})
 	}
+}
+
+// TestOutputLargerThanMemory prints more than the sandbox has memory, reads all
+// of it back, and looks at what that costs.
+func TestOutputLargerThanMemory(t *testing.T) {
+	api := shared.api
+	sb := mustCreate(t, api, nil)
+	box := &toolboxClient{client: api, id: sb.ID}
+	var has struct{ Memory int64 } // GiB
+	if err := api.do(t.Context(), http.MethodGet, "/sandbox/"+sb.ID, nil, &has); err != nil || has.Memory == 0 {
+		t.Fatalf("%+v %v", has, err)
+	}
+	size := has.Memory<<30 + 256<<20
+	box.get(t, http.StatusCreated, http.MethodPost, "/process/session", `{"sessionId":"s"}`, nil)
+	var r struct{ CmdID string }
+	began := time.Now()
+	box.get(t, http.StatusAccepted, http.MethodPost, "/process/session/s/exec",
+		fmt.Sprintf(`{"command":"yes 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ | head -c %d","runAsync":true}`, size), &r)
+	res, err := box.request(t.Context(), http.MethodGet, "/process/session/s/command/"+r.CmdID+"/logs?follow=true", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	const line = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\n"
+	var n int64
+	buf := make([]byte, 1000*len(line))
+	want := []byte(strings.Repeat(line, 1000))
+	for {
+		m, err := io.ReadFull(res.Body, buf)
+		n += int64(m)
+		if !bytes.Equal(buf[:m], want[:m]) {
+			t.Fatalf("wrong bytes before %d", n)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if n != size {
+		t.Errorf("got %d bytes of %d", n, size)
+	}
+	t.Logf("%d MiB printed and followed in %.1f s", size>>20, time.Since(began).Seconds())
+	if kib := strings.TrimSpace(box.sh(t, "awk '/^VmRSS:/ {print $2}' /proc/1/status")); len(kib) > 5 {
+		t.Errorf("the toolbox has %s KiB of memory", kib)
+	} else {
+		t.Logf("the toolbox has %s KiB of memory", kib)
+	}
+	box.get(t, http.StatusNoContent, http.MethodDelete, "/process/session/s", "", nil)
 }

@@ -1,11 +1,13 @@
 package session
 
 import (
+	"bytes"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -211,4 +213,64 @@ func TestWhatIsLeftOfAnEarlierRun(t *testing.T) {
 	if got := b.run("other", "echo new"); *got.Output != "new\n" {
 		t.Errorf("%+v", got)
 	}
+}
+
+// Commands that end because the sandbox does are told apart from others.
+func TestTheSandboxStops(t *testing.T) {
+	b := newBox(t)
+	b.create("s")
+	id := b.begin("s", "echo $$ > pid; sleep 1000")
+	pid := b.pidIn("pid")
+	b.s.Space.Stop()
+	if err := syscall.Kill(-pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if c := b.finished("s", id); c.Cause != "sandboxStopped" || *c.ExitCode != 143 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// The shell's pipe for reports can be found and written to by those it reports
+// on. They fool themselves and nobody else.
+func TestForgedReports(t *testing.T) {
+	b := newBox(t)
+	b.create("s")
+	x, _ := b.s.find("s")
+	noise := []string{
+		"", "\n", "noise", string(x.cookie), string(x.cookie) + " ", string(x.cookie) + " x 0", string(x.cookie) + " x y z",
+		string(x.cookie) + " x 99999999999999999999", strings.Repeat("long", 20000), "\x00\xff",
+	}
+	for _, text := range noise {
+		x.line([]byte(text))
+	}
+	id := b.begin("s", "read x; echo $x")
+	for _, text := range noise {
+		x.line([]byte(text))
+	}
+	if c := b.command("s", id); c.ExitCode != nil {
+		t.Errorf("%+v", c)
+	}
+	b.want(204, "POST", "/process/session/s/command/"+id+"/input", `{"data":"end"}`, nil)
+	if c := b.finished("s", id); *c.ExitCode != 0 {
+		t.Errorf("%+v", c)
+	}
+	if got := b.run("s", "echo next"); *got.Output != "next\n" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func FuzzReports(f *testing.F) {
+	f.Add([]byte("\ncookie id 3\nrest"), uint8(4))
+	f.Fuzz(func(t *testing.T, text []byte, step uint8) {
+		var lines splitter
+		var got []byte
+		take := func(line []byte) { got = append(append(got, line...), '\n') }
+		for i := 0; i < len(text); i += int(step) + 1 {
+			lines.feed(text[i:min(len(text), i+int(step)+1)], take)
+		}
+		got = append(got, lines.rest...)
+		if len(text) < 16<<10 && !bytes.Equal(got, text) {
+			t.Errorf("%q became %q", text, got)
+		}
+	})
 }
