@@ -30,7 +30,8 @@
 //
 // # Limits
 //
-// Output of a command is kept up to 16 MiB and says so when there was more.
+// Output of a command is kept up to 16 MiB and says so when there was more;
+// that of a session's command is kept on disk, whatever its size.
 // Files stream both ways through buffers of fixed size. Searches are bounded.
 // Commands have no limit of time unless the request or an old client asks.
 package toolbox
