@@ -275,12 +275,19 @@ func (s *Service) begin(id string, d wire.Dialect) (*session, error) {
 			return nil, fmt.Errorf("create session: %w", storeFault(err))
 		}
 	}
+	start := "/"
 	for _, dir := range []string{s.startDir(d), s.Space.Home()} {
 		if info, err := os.Stat(dir); err == nil && info.IsDir() {
-			return s.startSession(id, dir)
+			start = dir
+			break
 		}
 	}
-	return s.startSession(id, "/")
+	x, err := s.startSession(id, start)
+	if err != nil {
+		_ = s.store.remove(dirName(id)) // it is empty, and the next of that name would remove it too
+		return nil, fault.Wrap(err, fault.Unprocessable, "unprocessable entity: cannot start the session's shell: %s", reason(err))
+	}
+	return x, nil
 }
 
 // workDirSince is the first release whose sessions start in the work directory.

@@ -371,3 +371,19 @@ func TestCreateAndDeleteAtOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestAShellThatCannotBeStarted(t *testing.T) {
+	b := newBox(t)
+	shell := b.dir + "/broken"
+	if err := os.WriteFile(shell, []byte("#!/no/interpreter\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	list := b.dir + "/shells"
+	if err := os.WriteFile(list, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.s.Space.ShellList = list
+	b.s.Space.Env.Set(map[string]string{"SHELL": shell})
+	b.wantError(422, "UNPROCESSABLE_ENTITY", "cannot start the session's shell", "POST", "/process/session", `{"sessionId":"s"}`)
+	b.wantError(404, "NOT_FOUND", "session not found", "GET", "/process/session/s", nil)
+}
