@@ -220,6 +220,8 @@ func TestProblem(t *testing.T) {
 		{"clone", "fatal: repository '/x' does not exist", "", fault.NotFound, codeRepoNotFound},
 		{"clone", "warning: Could not find remote branch x to clone.\nfatal: Remote branch x not found in upstream origin", "", fault.NotFound, codeBranchNotFound},
 		{"clone", "fatal: write error: No space left on device\nfatal: fetch-pack: invalid index-pack output", "", fault.Unprocessable, codeDiskFull},
+		{"clone", "error: index-pack died of signal 9\nfatal: index-pack failed", "", fault.Unprocessable, codeNoMemory},
+		{"clone", "fatal: Out of memory, malloc failed (tried to allocate 9 bytes)", "", fault.Unprocessable, codeNoMemory},
 		{"clone", "remote: No space left on device\nfatal: strange", "", fault.Internal, ""},
 		{"clone", "fatal: transport 'ext' not allowed", "", fault.Invalid, ""},
 		{"fetch", "fatal: unable to access 'https://h/': Could not resolve host: h", "", fault.Upstream, codeTransport},
@@ -258,6 +260,9 @@ func TestProblem(t *testing.T) {
 		if !ok || f.Kind != test.kind || f.Code != test.code {
 			t.Errorf("%s: %s%s\n  got %+v", test.args, test.stdout, test.stderr, err)
 		}
+	}
+	if f, ok := errors.AsType[*fault.Error](problem(&failure{args: []string{"clone"}, exit: killed})); !ok || f.Code != codeNoMemory {
+		t.Errorf("a killed git: %v", f)
 	}
 	err := problem(&failure{args: []string{"clone"}, stderr: "fatal: unable to access 'https://user:secret@h/x': a\nhint: b\n" + strings.Repeat("y\n", 5000)})
 	f, ok := errors.AsType[*fault.Error](err)

@@ -22,6 +22,8 @@ type cause struct {
 var causes = []cause{
 	{fault.Unprocessable, codeDiskFull, "no space left on the sandbox's disk", []string{
 		"no space left on device", "disk quota exceeded"}},
+	{fault.Unprocessable, codeNoMemory, "git ran out of memory: clone with a depth, or use a sandbox with more memory", []string{
+		"died of signal 9", "out of memory", "cannot allocate memory", "memory exhausted"}},
 	{fault.Conflict, "", "conflict: another git command is at work in this repository (or one was killed and has left the file named here, which may then be removed)", []string{
 		".lock': file exists", "could not lock config file…file exists"}},
 	{fault.Forbidden, "", "forbidden: the repository belongs to another user", []string{"dubious ownership"}},
@@ -89,11 +91,17 @@ var causes = []cause{
 		"permission denied", "insufficient permission", "read-only file system", "operation not permitted"}},
 }
 
+// killed is the exit code of a program that SIGKILL ended.
+const killed = 128 + 9
+
 // problem turns a failure of git into a fault. Other errors pass.
 func problem(err error) error {
 	f, ok := errors.AsType[*failure](err)
 	if !ok {
 		return err
+	}
+	if f.exit == killed && f.stderr == "" {
+		return fault.Wrap(err, fault.Unprocessable, "git was killed, as happens when a sandbox runs out of memory: clone with a depth, or use a sandbox with more memory").WithCode(codeNoMemory)
 	}
 	lines := complaints(f.stderr)
 	if f.args[0] == "push" || f.args[0] == "merge" || f.args[0] == "rebase" {

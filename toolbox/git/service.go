@@ -38,6 +38,7 @@ const (
 	codeNotInstalled   = "GIT_NOT_INSTALLED"
 	codeFileNotFound   = "FILE_NOT_FOUND"
 	codeDiskFull       = "DISK_FULL"
+	codeNoMemory       = "OUT_OF_MEMORY"
 )
 
 // Service answers the routes below /git.
