@@ -92,7 +92,7 @@ func TestLSP(t *testing.T) {
 		if got := p.hover("file://"+p.where+"/a.py", 3, 4); !strings.Contains(got, "f()") {
 			t.Errorf("%s: %q", p.where, got)
 		}
-		r := mustExec(t, shared.api, sb.ID, "pgrep -fc '[b]in/pylsp'")
+		r := mustExec(t, shared.api, sb.ID, "pgrep -fc '[p]ylsp'")
 		if n := strings.TrimSpace(r.Result); n != "1" && n != "2" {
 			t.Errorf("%s servers run", n)
 		}

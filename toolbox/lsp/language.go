@@ -1,10 +1,12 @@
 package lsp
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 
 	"daytona/internal/fault"
+	"daytona/toolbox/launch"
 )
 
 // language is what is known of one language's server.
@@ -12,6 +14,7 @@ type language struct {
 	id       string   // as clients name it
 	program  string   // looked for on the sandbox's PATH
 	args     []string // without argv[0]
+	lean     string   // Python code that runs the program for less; "" if there is none
 	packages string   // command that installs what is missing
 	options  any      // initializationOptions
 	suffixes []string // of the files that may hold symbols
@@ -22,7 +25,7 @@ func languageOf(id string) (*language, error) {
 	switch id {
 	case "python":
 		return &language{
-			id: id, program: "pylsp",
+			id: id, program: "pylsp", lean: leanPylsp,
 			packages: "pip install 'python-lsp-server[pyflakes]'",
 			suffixes: []string{".py", ".pyi"},
 		}, nil
@@ -41,6 +44,50 @@ func languageOf(id string) (*language, error) {
 		}, nil
 	}
 	return nil, fault.New(fault.Invalid, "unsupported language: %s (supported are python, typescript and javascript)", id)
+}
+
+// leanPylsp runs pylsp without what it imports for nothing: NumPy, pandas, SciPy
+// and others, if they are there. Code is analysed in another process, which
+// imports what the code does. Without, pylsp takes a fifth of the time to start
+// and of the memory.
+const leanPylsp = `import sys
+try:
+    from pylsp.plugins import preload_imports
+    preload_imports.MODULES.clear()
+except Exception:
+    pass
+from pylsp.__main__ import main
+sys.argv[0] = "pylsp"
+main()`
+
+// command returns the file to run and its arguments, for the program at path.
+func (l *language) command(path string) (string, []string) {
+	if python := interpreter(path); l.lean != "" && python != "" {
+		return python, append([]string{python, "-c", l.lean}, l.args...)
+	}
+	return path, append([]string{path}, l.args...)
+}
+
+// interpreter returns the Python that a script names in its first line, or "".
+func interpreter(script string) string {
+	f, err := os.Open(script)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	head := make([]byte, 256)
+	n, err := f.Read(head)
+	if err != nil {
+		return ""
+	}
+	line, _, ok := strings.Cut(string(head[:n]), "\n")
+	python, isScript := strings.CutPrefix(line, "#!")
+	python = strings.TrimSpace(python)
+	if !ok || !isScript || !filepath.IsAbs(python) || strings.ContainsAny(python, " \t") ||
+		!strings.HasPrefix(filepath.Base(python), "python") || launch.Executable(python) != nil {
+		return ""
+	}
+	return python
 }
 
 // documentID is the protocol's name for the language of one file.

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// A server costs 200 to 400 MB, so there is one for each perServer bytes of the
+// A server costs 50 to 400 MB, so there is one for each perServer bytes of the
 // sandbox's memory, and leastServers at least: with fewer, two languages in
 // turns would each time wait for a start.
 const (

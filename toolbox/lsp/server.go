@@ -67,8 +67,9 @@ func launchServer(space *launch.Space, l *language, dir string, log *slog.Logger
 		pipes.closeOurs()
 		return nil, err
 	}
+	file, args := l.command(path)
 	child, err := space.Table.Start(reaper.Command{
-		Path: path, Args: append([]string{path}, l.args...), Env: env.Pairs(), Dir: cwd,
+		Path: file, Args: args, Env: env.Pairs(), Dir: cwd,
 		Stdin: pipes.theirs[0], Stdout: pipes.theirs[1], Stderr: pipes.theirs[2],
 	})
 	if err != nil {

@@ -2,8 +2,10 @@ package lsp
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -183,6 +185,35 @@ func TestDocumentID(t *testing.T) {
 		}
 		if got := l.documentID(name); got != want {
 			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+func TestInterpreter(t *testing.T) {
+	dir := t.TempDir()
+	python := filepath.Join(dir, "python3.x")
+	if err := os.WriteFile(python, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		"#!" + python + "\nimport x\n":    python,
+		"#! " + python + " \r\n":          python,
+		"#!" + python + " -E\n":           "", // its arguments may matter
+		"#!" + python:                     "", // cut off
+		"#!" + dir + "/python4\n":         "", // not there
+		"#!/bin/sh\n":                     "",
+		"#!python3\n":                     "",
+		"#!/usr/bin/env python3\n":        "",
+		"\x7fELF\n":                       "",
+		"":                                "",
+		"#!/" + strings.Repeat("x", 5000): "",
+	} {
+		script := filepath.Join(dir, "script")
+		if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if got := interpreter(script); got != want {
+			t.Errorf("%.80q: %q, want %q", text, got, want)
 		}
 	}
 }

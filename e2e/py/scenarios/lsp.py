@@ -74,7 +74,10 @@ async def python(sb, project):
     await upload(sb, path, PYTHON.replace("jo\n", "base\n"))
     assert "basename" in await labels(lsp, path, 12, 16)
 
-    if ASYNC:  # a start takes some seconds: once is enough
+    if ASYNC:  # what takes time: once is enough
+        await upload(sb, f"{project}/data.py", "import pandas as pd\n\npd.DataFrame().hea\n")
+        assert "head" in await labels(lsp, f"{project}/data.py", 2, 18)
+
         # One that was killed comes back, with what it knew.
         r = await call(sb.process.exec("pkill -9 -f '[p]ylsp' && echo killed"))
         eq(r.result, "killed\n", "kill")
