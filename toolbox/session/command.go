@@ -42,6 +42,7 @@ type command struct {
 	inlet   *inlet
 	script  string // path of its text
 	temp    string // the same, if it is not on disk
+	order   string // path of what the shell was told to do
 	byShell bool   // it is over because its shell is
 }
 
@@ -133,8 +134,10 @@ func (c *command) finish(e launch.Ending) {
 	if c.inlet != nil {
 		c.inlet.release()
 	}
-	if c.temp != "" {
-		_ = os.Remove(c.temp)
+	for _, path := range []string{c.temp, c.order} {
+		if path != "" {
+			_ = os.Remove(path)
+		}
 	}
 	if c.disk {
 		if err := c.store.writeEnd(c.dir, c.id, e); err != nil {

@@ -179,13 +179,13 @@ func (s *session) nextLocked() {
 func (s *session) order(c *command) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	base, err := s.pipes.path(c.id)
+	base, err := s.pipes.path(c.id[24:])
 	if err != nil {
 		return err
 	}
 	if c.script == "" {
-		c.script, c.temp = base, base
-		if err := os.WriteFile(base, []byte(c.whole+"\n"), 0o600); err != nil {
+		c.script, c.temp = base+".text", base+".text"
+		if err := os.WriteFile(c.script, []byte(c.whole+"\n"), 0o600); err != nil {
 			return err
 		}
 	}
@@ -207,7 +207,13 @@ func (s *session) order(c *command) error {
 	// that it leaves behind do not have the shell's own pipes.
 	line := fmt.Sprintf("{ %s %s; } <%s >%s 2>%s; { %s '\\n%%s %%s %%s\\n' %s %s \"$?\"; } 2>/dev/null\n",
 		s.style.source, quote(c.script), quote(input), quote(base+".out"), quote(base+".err"), s.style.print, s.cookie, c.id)
-	_, err = s.orders.WriteString(line)
+	// A shell reads its standard input byte by byte, and a file at once: the
+	// order is in a file, of which the shell is told in few bytes.
+	if err := os.WriteFile(base, []byte(line), 0o600); err != nil {
+		return err
+	}
+	c.order = base
+	_, err = s.orders.WriteString(s.style.source + " " + quote(base) + "\n")
 	return err
 }
 
