@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
@@ -54,8 +55,8 @@ func (s *Service) pastSource(session, id string) (source, error) {
 
 // logFault says why a log cannot be read.
 func logFault(err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
-		return fault.Wrap(err, fault.Gone, "gone: the log has been removed from the sandbox's disk")
+	if _, ok := errors.AsType[*fs.PathError](err); ok && !errors.Is(err, syscall.EMFILE) {
+		return fault.Wrap(err, fault.Gone, "gone: the log has been removed from the sandbox's disk, or replaced")
 	}
 	return fmt.Errorf("open log: %w", err)
 }

@@ -213,7 +213,7 @@ func TestTampering(t *testing.T) {
 				return err
 			}
 			return os.Symlink(filepath.Dir(secret), d)
-		}, 500, ""},
+		}, 410, "removed"},
 		"log is cut":       {func(d string) error { return os.Truncate(d+"/output.log", 3) }, 200, "out"},
 		"log is longer":    {func(d string) error { return os.WriteFile(d+"/output.log", []byte("out\nerr\nmore"), 0o600) }, 200, "out\nerr\n"},
 		"index is emptied": {func(d string) error { return os.Truncate(d+"/output.idx", 0) }, 200, "out\nerr\n"},
@@ -226,9 +226,6 @@ func TestTampering(t *testing.T) {
 			if err := test.do(filepath.Join(b.logs, "s", got.CmdID)); err != nil {
 				t.Fatal(err)
 			}
-			if test.status == 500 { // an escape is refused; that it looks like our fault is all right
-				b.t = &testing.T{}
-			}
 			path := "/process/session/s/command/" + got.CmdID + "/logs"
 			resp, err := http.DefaultClient.Do(b.request(t.Context(), "GET", path, nil))
 			if err != nil {
@@ -239,7 +236,6 @@ func TestTampering(t *testing.T) {
 			if err != nil || resp.StatusCode != test.status || !strings.Contains(string(body), test.body) || strings.Contains(string(body), "do not show") {
 				t.Errorf("%d %s %v", resp.StatusCode, body, err)
 			}
-			b.t = t
 			// The session goes on.
 			if got := b.run("s", "echo again"); *got.Output != "again\n" {
 				t.Errorf("%+v", got)
