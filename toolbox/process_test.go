@@ -293,7 +293,7 @@ func TestCodeRun(t *testing.T) {
 	s.wantError(400, "BAD_REQUEST", "code", "POST", "/process/code-run", `{"language":"python"}`)
 	s.wantError(400, "INVALID_REQUEST_BODY", "argv", "POST", "/process/code-run", `{"code":"x","language":"python","argv":"a"}`)
 	needs(t, "python3", "--version")
-	resp, body := s.do("POST", "/process/code-run", `{"code":"print(1)\nwhile True: pass","language":"python","timeout":1}`)
+	resp, body := s.do("POST", "/process/code-run", `{"code":"print(1)\nwhile True: pass","language":"python","timeout":4}`)
 	if resp.StatusCode != 408 || !strings.Contains(body, "timeout") || !strings.Contains(body, `"result":"1\n"`) {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
