@@ -9,4 +9,8 @@
 //
 // With DAYTONA_E2E_API_URL and DAYTONA_E2E_API_KEY set, the SDK tests use that
 // server and start none, and the tests that must kill a server are skipped.
+//
+// DAYTONA_E2E_SOAK=full and DAYTONA_E2E_LARGE=full do the whole of what takes
+// minutes: 10,000 commands, 1,000 sessions and 200 terminals in one sandbox, and
+// a file of 2 GiB.
 package e2e
