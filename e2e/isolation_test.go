@@ -166,7 +166,7 @@ func testNetwork(t *testing.T, api *client, a, b sandbox) {
 		if strings.Contains(addr, ":") {
 			continue // the host may have no IPv6; what must fail fails then for that reason
 		}
-		c, err := net.DialTimeout("tcp", net.JoinHostPort(addr, "8080"), 5*time.Second)
+		c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", net.JoinHostPort(addr, "8080"))
 		if err != nil {
 			t.Fatalf("the host itself does not reach %s: %v", addr, err)
 		}
@@ -181,7 +181,7 @@ func testNetwork(t *testing.T, api *client, a, b sandbox) {
 		targets = append(targets, net.JoinHostPort(addr, "8080"))
 	}
 	// The host: a service on every address of it, the API, and others' ports.
-	l, err := net.Listen("tcp", ":0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,8 +248,8 @@ func outside(t *testing.T, addrs []string) {
 		t.Fatal(err)
 	}
 	clean := func() {
-		_ = exec.Command("ip", "netns", "delete", ns).Run()
-		_ = exec.Command("ip", "link", "delete", here).Run()
+		_ = exec.CommandContext(context.Background(), "ip", "netns", "delete", ns).Run()
+		_ = exec.CommandContext(context.Background(), "ip", "link", "delete", here).Run()
 	}
 	clean()
 	t.Cleanup(clean)
@@ -274,7 +274,7 @@ func outside(t *testing.T, addrs []string) {
 		run("-n", ns, "addr", "add", addr+"/32", "dev", "lo")
 		run("route", "replace", addr+"/32", "via", far, "dev", here)
 	}
-	cmd := exec.Command("ip", "netns", "exec", ns, "python3", "-m", "http.server", "8080", "--bind", "0.0.0.0", "--directory", t.TempDir())
+	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", ns, "python3", "-m", "http.server", "8080", "--bind", "0.0.0.0", "--directory", t.TempDir())
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +283,7 @@ func outside(t *testing.T, addrs []string) {
 		_ = cmd.Wait()
 	})
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		c, err := net.DialTimeout("tcp", addrs[0]+":8080", time.Second)
+		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", addrs[0]+":8080")
 		if err == nil {
 			c.Close()
 			return
@@ -297,7 +297,7 @@ func outside(t *testing.T, addrs []string) {
 // sandboxAddresses are those at which the host reaches sandboxes.
 func sandboxAddresses(t *testing.T) []string {
 	t.Helper()
-	out, err := exec.Command("ip", "-4", "route").Output()
+	out, err := exec.CommandContext(t.Context(), "ip", "-4", "route").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -449,7 +449,7 @@ func ended(t *testing.T, api *client, sb sandbox, cause string) {
 // packageSource is a file that the host's own package manager fetches.
 func packageSource(t *testing.T) string {
 	t.Helper()
-	out, err := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)dists/$(RELEASE)/Release").Output()
+	out, err := exec.CommandContext(t.Context(), "apt-get", "indextargets", "--format", "$(REPO_URI)dists/$(RELEASE)/Release").Output()
 	if err != nil {
 		t.Skipf("the host's package sources are not known: %v", err)
 	}

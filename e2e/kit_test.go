@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -84,7 +85,7 @@ func findNode(t *testing.T) (node, npm string) {
 	node, errNode := exec.LookPath("node")
 	npm, errNPM := exec.LookPath("npm")
 	if errNode == nil && errNPM == nil {
-		out, err := exec.Command(node, "-p", "process.versions.node.split('.')[0]").Output()
+		out, err := exec.CommandContext(t.Context(), node, "-p", "process.versions.node.split('.')[0]").Output()
 		major, _ := strconv.Atoi(strings.TrimSpace(string(out)))
 		if err == nil && major >= 20 {
 			return node, npm
@@ -101,7 +102,9 @@ func findNode(t *testing.T) (node, npm string) {
 	// npm runs the node that it finds first.
 	bin := filepath.Join(dir, "bin")
 	if path := os.Getenv("PATH"); !strings.HasPrefix(path, bin+":") {
-		os.Setenv("PATH", bin+":"+path)
+		if err := os.Setenv("PATH", bin+":"+path); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return filepath.Join(bin, "node"), filepath.Join(bin, "npm")
 }
@@ -134,7 +137,7 @@ func install(t *testing.T, dir string, inputs []string, make func() error) {
 }
 
 func command(dir, name string, args ...string) error {
-	cmd := exec.Command(name, args...)
+	cmd := exec.CommandContext(context.Background(), name, args...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)

@@ -99,7 +99,8 @@ func (s *server) startAs(m mode) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(s.binary(), "server", "--data", s.dir, "--listen", s.listen,
+	cmd := exec.Command(s.binary(), //nolint:noctx // it is ended in order
+		"server", "--data", s.dir, "--listen", s.listen,
 		"--isolation", m.isolation, "--warm", fmt.Sprintf("%s=%d", snapshot, m.warm),
 		"--cgroup-parent", cgroupParent, "--network-prefix", networkPrefix,
 		"--quota-cpu", "1000", "--quota-memory", "1000", "--quota-disk", "10000")
@@ -136,7 +137,7 @@ func (s *server) ready() error {
 		case err == nil && snap.State == "error" && time.Since(well) > time.Minute: // the server tries again, but not for ever
 			return fmt.Errorf("the snapshot failed: %s\n%s", snap.ErrorReason, s.logTail())
 		case time.Since(began) > 15*time.Minute:
-			return fmt.Errorf("the server was not ready within 15 minutes: %v, snapshot %q\n%s", err, snap.State, s.logTail())
+			return fmt.Errorf("the server was not ready within 15 minutes: %w, snapshot %q\n%s", err, snap.State, s.logTail())
 		case time.Since(said) > 30*time.Second:
 			said = time.Now()
 			fmt.Printf("e2e: waiting for the snapshot %s for %.0f s (%s)\n", snapshot, time.Since(began).Seconds(), snap.State)
@@ -241,7 +242,7 @@ func (s *server) logTail() string {
 }
 
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
 	}

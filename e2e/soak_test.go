@@ -65,7 +65,7 @@ func soak(t *testing.T, box *toolboxClient, once func(context.Context, *toolboxC
 	for n := range times {
 		group.Go(func() error {
 			if ctx.Err() != nil {
-				return nil // another one has failed
+				return nil //nolint:nilerr // another one has failed, and says so
 			}
 			if err := once(ctx, box, first+n); err != nil {
 				return fmt.Errorf("number %d: %w", first+n, err)

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -157,7 +158,7 @@ func named(dir string) ([]string, error) {
 
 // rules are the lines of our nft tables, elements of sets one by one.
 func rules(*server) ([]string, error) {
-	out, err := exec.Command("nft", "-s", "-y", "list", "ruleset").Output()
+	out, err := exec.CommandContext(context.Background(), "nft", "-s", "-y", "list", "ruleset").Output()
 	if err != nil {
 		return nil, err
 	}
