@@ -281,7 +281,7 @@ func testMetrics(t *testing.T, box *toolboxClient) {
 	const mib = 1 << 20
 	idle := measure()
 	if idle.CPUCount != 1 || idle.MemTotal != 1024*mib || idle.DiskTotal < 2700*mib || idle.DiskTotal > 3100*mib ||
-		idle.DiskFree != idle.DiskTotal-idle.DiskUsed || idle.MemUsed <= 0 || idle.CPUUsedPct > 60 ||
+		idle.DiskFree != idle.DiskTotal-idle.DiskUsed || idle.MemUsed <= 0 || idle.CPUUsedPct < 0 || idle.CPUUsedPct > 40 ||
 		time.Since(idle.Timestamp).Abs() > time.Minute || idle.Timestamp.Unix() != idle.TimestampUnix {
 		t.Errorf("idle: %+v", idle)
 	}
@@ -290,7 +290,9 @@ while True: pass' >/dev/null 2>&1 & head -c 100M /dev/urandom > /tmp/filling && 
 	var busy metrics
 	for deadline := time.Now().Add(time.Minute); ; {
 		busy = measure()
-		if busy.CPUUsedPct > 70 && busy.MemUsed > idle.MemUsed+280*mib && busy.DiskUsed > idle.DiskUsed+95*mib {
+		// One that could use a processor to the full gets what others leave: on
+		// a busy machine that is little.
+		if busy.CPUUsedPct > 4 && busy.CPUUsedPct > 2*idle.CPUUsedPct && busy.MemUsed > idle.MemUsed+280*mib && busy.DiskUsed > idle.DiskUsed+95*mib {
 			break
 		}
 		if time.Now().After(deadline) {
