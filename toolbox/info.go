@@ -55,6 +55,9 @@ func (s *Server) postInit(w http.ResponseWriter, r *http.Request) error {
 		s.mu.Unlock()
 	}
 	s.initOnce.Do(func() { close(s.ready) })
+	if s.python != nil {
+		s.python.Claim()
+	}
 	return wire.JSON(w, http.StatusOK, struct {
 		Message string `json:"message"`
 	}{"toolbox initialized"})

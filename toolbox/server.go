@@ -1,6 +1,7 @@
 package toolbox
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"daytona/toolbox/ports"
 	"daytona/toolbox/process"
 	"daytona/toolbox/pty"
+	"daytona/toolbox/ready"
 	"daytona/toolbox/reaper"
 	"daytona/toolbox/session"
 	"daytona/toolbox/watch"
@@ -48,6 +50,9 @@ type Config struct {
 	// MaxOutput is how many bytes of one command's output are kept. Defaults
 	// to 16 MiB.
 	MaxOutput int
+	// Ready makes the toolbox keep a Python interpreter ready. Table must get
+	// the orphans of its processes then.
+	Ready bool
 	// Log defaults to none.
 	Log *slog.Logger
 }
@@ -74,6 +79,7 @@ type Server struct {
 	files    *files.Service
 	process  *process.Service
 	contexts *interpreter.Service
+	python   *ready.Interpreter // nil unless one is kept ready
 	ports    *ports.Service
 	lsp      *lsp.Service
 	pty      *pty.Service
@@ -122,6 +128,12 @@ func New(c Config) (*Server, error) {
 	}
 	env.Set(map[string]string{"HOME": c.Home})
 	space := &launch.Space{Table: c.Table, Env: env, WorkDir: c.WorkDir}
+	var python *ready.Interpreter
+	startPython := func(context.Context, reaper.Command, string) (*reaper.Child, bool) { return nil, false }
+	if c.Ready {
+		python = ready.New(ready.Config{Space: space, Log: c.Log})
+		startPython = python.Start
+	}
 	s := &Server{
 		config: c,
 		space:  space,
@@ -133,9 +145,10 @@ func New(c Config) (*Server, error) {
 			Log:     c.Log,
 		},
 		process: process.New(process.Config{
-			Space: space, MaxOutput: c.MaxOutput, Log: c.Log,
+			Space: space, MaxOutput: c.MaxOutput, Log: c.Log, Python: startPython,
 		}),
-		contexts: interpreter.New(interpreter.Config{Space: space, Log: c.Log}),
+		python:   python,
+		contexts: interpreter.New(interpreter.Config{Space: space, Log: c.Log, Python: startPython}),
 		ports:    &ports.Service{Log: c.Log},
 		git:      &git.Service{Space: space, Log: c.Log},
 		lsp:      lsp.New(lsp.Config{Space: space, Log: c.Log}),
@@ -149,6 +162,14 @@ func New(c Config) (*Server, error) {
 
 // Ready is closed once the sandbox has been given its identity.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// WarmUp makes ready what a sandbox that waits for its owner will be asked for
+// first. It returns at once.
+func (s *Server) WarmUp() {
+	if s.python != nil {
+		s.python.Warm()
+	}
+}
 
 // Environ returns the environment that a new process gets, as "K=V".
 func (s *Server) Environ() []string { return s.space.Env.With(nil).Pairs() }

@@ -73,6 +73,7 @@ func run(args []string) error {
 		WorkDir: os.Getenv("DAYTONA_TOOLBOX_WORKDIR"),
 		Environ: environ,
 		Table:   table,
+		Ready:   true,
 		Version: version,
 		Log:     log,
 	})
@@ -83,6 +84,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
+	go warmUp(server, asked)
 	go startEntrypoint(server, args, asked, log)
 	return serve(server, listener, table, asked)
 }
@@ -113,6 +115,18 @@ func serve(handler *toolbox.Server, listener net.Listener, table *reaper.Table, 
 		return errors.Join(server.Close(), nil)
 	}
 	return nil
+}
+
+// warmUp makes the sandbox ready for its first use, if it has to wait for that:
+// one that is started for its owner gets its identity at once, and memory is
+// taken only when it is used.
+func warmUp(server *toolbox.Server, asked <-chan struct{}) {
+	select {
+	case <-server.Ready():
+	case <-asked:
+	case <-time.After(500 * time.Millisecond):
+		server.WarmUp()
+	}
 }
 
 // startEntrypoint starts the image's own program when the sandbox has its

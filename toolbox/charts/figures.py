@@ -325,25 +325,26 @@ def _toolbox_figures(sink):
     class PyplotFinder:
         """Finds matplotlib.pyplot as others do, and hooks it once loaded."""
 
+        looking = False
+
         def find_spec(self, fullname, path=None, target=None):
-            if fullname != "matplotlib.pyplot":
+            if fullname != "matplotlib.pyplot" or self.looking:
                 return None
-            for finder in sys.meta_path:
-                find = getattr(finder, "find_spec", None)
-                if finder is self or find is None:
-                    continue
-                spec = find(fullname, path, target)
-                if spec is None:
-                    continue
-                load = spec.loader.exec_module
+            self.looking = True
+            try:
+                spec = sys.modules["_frozen_importlib"]._find_spec(fullname, path, target)
+            finally:
+                self.looking = False
+            if spec is None or spec.loader is None:
+                return None
+            load = spec.loader.exec_module
 
-                def exec_module(module):
-                    load(module)
-                    hook(module)
+            def exec_module(module):
+                load(module)
+                hook(sys.modules[fullname])
 
-                spec.loader.exec_module = exec_module
-                return spec
-            return None
+            spec.loader.exec_module = exec_module
+            return spec
 
     sys.meta_path.insert(0, PyplotFinder())
     os.environ.setdefault("MPLBACKEND", "Agg")

@@ -28,7 +28,7 @@ type Config struct {
 	Space *launch.Space
 	// Python starts "python3 -u -" from a ready interpreter, or reports that
 	// it cannot. May be nil.
-	Python func(context.Context, reaper.Command) (*reaper.Child, bool)
+	Python func(context.Context, reaper.Command, string) (*reaper.Child, bool)
 	Log    *slog.Logger
 }
 

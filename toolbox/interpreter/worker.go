@@ -84,7 +84,7 @@ func (s *Service) startWorker(ctx context.Context, language, dir string) (*worke
 // one.
 func (s *Service) start(ctx context.Context, language string, c reaper.Command) (*reaper.Child, error) {
 	if language == "python" && s.Python != nil {
-		if child, ok := s.Python(ctx, c); ok {
+		if child, ok := s.Python(ctx, c, ""); ok {
 			return child, nil
 		}
 	}

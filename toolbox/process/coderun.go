@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"daytona/internal/fault"
 	"daytona/toolbox/charts"
 	"daytona/toolbox/launch"
+	"daytona/toolbox/reaper"
 	"daytona/toolbox/wire"
 )
 
@@ -60,6 +62,11 @@ func (s *Service) CodeRun(w http.ResponseWriter, r *http.Request) error {
 		}
 		j.input = []byte(code)
 		program = []string{"python3", "-u", "-"}
+		if s.Python != nil {
+			j.ready = func(ctx context.Context, c reaper.Command) (*reaper.Child, bool) {
+				return s.Python(ctx, c, req.Code)
+			}
+		}
 	case "javascript":
 		j.input = []byte(hideScript(req.Code))
 		program = []string{"node", "-"}

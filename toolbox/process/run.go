@@ -28,6 +28,9 @@ type job struct {
 	// for, in the words of a report.
 	direct         *job
 	shell, command string
+	// ready starts the job without a fresh process if it can, else it reports
+	// that it cannot. May be nil.
+	ready func(context.Context, reaper.Command) (*reaper.Child, bool)
 }
 
 // outcome is how a job ended.
@@ -72,10 +75,17 @@ func run(ctx context.Context, space *launch.Space, j job) (outcome, error) {
 		}
 	}
 	witness := space.Watch()
-	child, err := space.Table.Start(reaper.Command{
+	command := reaper.Command{
 		Path: j.path, Args: j.args, Env: j.env.Pairs(), Dir: j.dir,
 		Stdin: stdin, Stdout: out.writer, Stderr: errs.writer,
-	})
+	}
+	child, ok := (*reaper.Child)(nil), false
+	if j.ready != nil {
+		child, ok = j.ready(ctx, command)
+	}
+	if !ok {
+		child, err = space.Table.Start(command)
+	}
 	if err != nil {
 		out.abandon()
 		if j.apart {

@@ -4,12 +4,14 @@
 package process
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"daytona/internal/fault"
 	"daytona/toolbox/launch"
+	"daytona/toolbox/reaper"
 	"daytona/toolbox/wire"
 )
 
@@ -22,7 +24,10 @@ type Config struct {
 	// TempDir holds the programs that cannot be fed on standard input.
 	// Defaults to /tmp.
 	TempDir string
-	Log     *slog.Logger
+	// Python starts "python3 -u -" for a program text as a copy of a ready
+	// interpreter, or reports that only a fresh process will do. May be nil.
+	Python func(context.Context, reaper.Command, string) (*reaper.Child, bool)
+	Log    *slog.Logger
 }
 
 // Service answers the routes below /process that run something to its end.

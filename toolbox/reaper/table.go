@@ -104,6 +104,52 @@ func (t *Table) Start(c Command) (*Child, error) {
 	return child, nil
 }
 
+// Register takes a child that Start has not started: an orphan that the kernel
+// has given to this process, which must lead its own process group. It fails
+// when there is no such child (any more).
+//
+// The number may have passed to another child if the one that is meant could
+// have ended before the call. So a caller must make sure that it lives on
+// afterwards, by something that only that process can say, and otherwise
+// Forget what it got.
+func (t *Table) Register(pid int) (*Child, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known := t.children[pid]; known {
+		return nil, fmt.Errorf("register child %d: it is known already", pid)
+	}
+	// Under the lock, so that the loop cannot take its status meanwhile: a
+	// child that has ended is still a zombie, or was never ours to wait for.
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil); err != nil {
+		return nil, fmt.Errorf("register child %d: %w", pid, err)
+	}
+	child := &Child{table: t, pid: pid, done: make(chan struct{})}
+	t.children[pid] = child
+	if t.all {
+		select {
+		case t.started <- struct{}{}:
+		default:
+		}
+	} else {
+		go t.waitOwn(child)
+	}
+	return child, nil
+}
+
+// Forget takes back a Register of the wrong process. In a table that waits for
+// every child its status is dropped when it ends, as for any orphan.
+func (c *Child) Forget() {
+	c.table.mu.Lock()
+	defer c.table.mu.Unlock()
+	if !c.ended && c.table.all {
+		delete(c.table.children, c.pid)
+		c.ended = true
+		c.status = syscall.WaitStatus(255 << 8)
+		close(c.done)
+	}
+}
+
 // startError says which of the two files it was that could not be used: the
 // kernel answers alike for a missing directory and a missing program.
 func startError(c Command, err error) error {

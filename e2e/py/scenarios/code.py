@@ -1,5 +1,7 @@
 """code_run: languages, output, exit codes, argv, env, time-outs."""
 
+import asyncio
+
 from common import OLD, call, eq, fails, run, sdk
 
 
@@ -49,6 +51,77 @@ async def python(d):
         raise AssertionError("the program was not ended")
     r = await call(p.exec("pgrep -c python3 || true"))
     eq(r.result.strip().splitlines()[-1], "0", "python processes left after the time-out")
+    if not OLD:
+        await ready(p)
+
+
+PROBE = """
+import sys, warnings
+name = '%s'
+if name:
+    __import__(name)
+print(list(sys.modules) if not name else sorted(sys.modules))
+print(warnings.filters, sys.argv, sys.path, sys.flags, sys.executable)
+print({n: sorted(k for k, v in vars(m).items() if isinstance(v, type(sys))) for n, m in sorted(sys.modules.items()) if isinstance(m, type(sys))})
+def fail(): raise ValueError(name)
+fail()
+"""
+
+
+async def ready(p):
+    """A program that is run by a ready interpreter is like one in a fresh process."""
+
+    async def waiting():
+        r = await call(p.exec("pgrep -x toolbox-ready || true"))
+        return {int(pid) for pid in r.result.split()}
+
+    async def used(code="pass", *args):
+        before = await waiting()
+        r = await call(p.code_run("import os; print(os.getpid())\n" + code, *args))
+        pid, _, rest = r.result.partition("\n")
+        return int(pid) in before, rest
+
+    async def prepared():
+        for _ in range(100):
+            if (await used())[0]:
+                break
+            await asyncio.sleep(0.3)
+        else:
+            raise AssertionError("no program was run by a ready interpreter")
+        for _ in range(100):
+            if len(await waiting()) == 2:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError("no copy waits")
+
+    await prepared()
+    for name in "", "numpy", "pandas", "mat' + 'plotlib", "mat' + 'plotlib.pyplot", "requests", "json", "scipy.stats", "flask":
+        code = PROBE % name
+        fresh = await call(p.exec(f"cat > /tmp/probe.py <<'E'\n{code}E\npython3 -u - < /tmp/probe.py 2>&1"))
+        await prepared()
+        got = await call(p.code_run(code))
+        if got.result != fresh.result:
+            a, b = fresh.result.split(), got.result.split()
+            raise AssertionError(f"{name}: only fresh {sorted(set(a) - set(b))}, only ready {sorted(set(b) - set(a))}: {fresh.result[-300:]} {got.result[-300:]}")
+        eq(got.exit_code, 1, name)
+
+    # Where it can be told, a fresh process is used.
+    await prepared()
+    for env in {"LC_ALL": "C"}, {"PYTHONHASHSEED": "0"}, {"OMP_NUM_THREADS": "1"}:
+        eq((await used("", sdk.CodeRunParams(env=env)))[0], False, str(env))
+    eq((await used("print(hash('a'))"))[0], False, "hashes")
+    eq(await used("import sys; print(sys.argv[1:], os.environ['A'])", sdk.CodeRunParams(argv=["x", "y"], env={"A": "1"})), (True, "['x', 'y'] 1\n"))
+
+    # What is installed later is found, and what is ready is made anew.
+    await call(p.exec("d=$(python3 -c 'import site; print(site.USER_SITE)'); mkdir -p $d && echo 'value = 7' > $d/installed_later.py"))
+    eq(await used("import installed_later; print(installed_later.value)"), (False, "7\n"), "installed later")
+    await prepared()
+
+    # It is no part of what the user sees as running Python programs.
+    r = await call(p.exec("pgrep -c python3 || true"))
+    eq(r.result.strip(), "0", "python processes")
+    await call(p.exec("pkill -9 -x toolbox-ready"))
+    eq(await used("print(1)"), (False, "1\n"), "after it was killed")
 
 
 async def node(d, language, typed):
