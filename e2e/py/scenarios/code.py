@@ -62,7 +62,7 @@ if name:
     __import__(name)
 print(list(sys.modules) if not name else sorted(sys.modules))
 print(warnings.filters, sys.argv, sys.path, sys.flags, sys.executable)
-print({n: sorted(k for k, v in vars(m).items() if isinstance(v, type(sys))) for n, m in sorted(sys.modules.items()) if isinstance(m, type(sys))})
+print({n: sorted(k for k, v in vars(m).items() if isinstance(v, type(sys))) for n, m in sorted(sys.modules.items()) if isinstance(m, type(sys)) and not n.startswith('six')})
 def fail(): raise ValueError(name)
 fail()
 """
