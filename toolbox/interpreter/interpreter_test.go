@@ -560,3 +560,48 @@ func TestDisplay(t *testing.T) {
 		t.Errorf("in the order %s", got)
 	}
 }
+
+func TestJavaScriptAndTypeScript(t *testing.T) {
+	s := newServer(t)
+	if _, err := exec.LookPath("node"); err != nil {
+		t.Skip("node is not installed")
+	}
+	js := message{"contextId": s.context(message{"language": "javascript"})}
+	s.run("const x = 40; let y = 1; function f(n) { return x + n }; class C {}", js)
+	s.prints("42 true\n", "y++; console.log(f(y), new C() instanceof C)", js)
+	s.prints("", "1 + 1", js)
+	s.prints("", "import fs, { existsSync as there } from 'fs'\nimport * as p from 'path'", js)
+	s.prints("true a/b\n", "console.log(there('/') && fs.existsSync('/'), p.join('a', 'b'))", js)
+	s.prints("7\n", "console.log(await new Promise((r) => setTimeout(r, 1, 7)))", js)
+	s.prints("set\n", "console.log(process.env.A)", js, message{"envs": message{"A": "set"}})
+	s.prints("undefined\n", "console.log(process.env.A)", js)
+	for code, want := range map[string][2]string{
+		"function g() { throw new TypeError('boom') }\ng()": {"TypeError", "boom"},
+		"let = =":      {"SyntaxError", "Unexpected token"},
+		"throw 'text'": {"Error", "'text'"},
+		"await Promise.reject(new RangeError('late'))": {"RangeError", "late"},
+		"require('no-such-module')":                    {"Error", "Cannot find module"},
+	} {
+		o := s.dial(message{"code": code, "contextId": js["contextId"]}).rest()
+		if o.failure == nil || o.failure.Name != want[0] || !strings.HasPrefix(o.failure.Value, want[1]) || o.code != 1000 {
+			t.Errorf("%q: %+v, closed with %d %s", code, o.failure, o.code, o.reason)
+		} else if strings.Contains(o.failure.Traceback, "[stdin]") {
+			t.Errorf("%q: frames of the worker in %s", code, o.failure.Traceback)
+		}
+	}
+	for _, code := range []string{"while (true) {}", "await new Promise(() => setInterval(() => {}, 1000))"} {
+		if o := s.dial(message{"code": code, "contextId": js["contextId"], "timeout": 1}).rest(); o.code != 4008 {
+			t.Errorf("%q: closed with %d", code, o.code)
+		}
+	}
+	s.prints("40\n", "console.log(x)", js) // it was interrupted, not killed
+	if o := s.dial(message{"code": "process.exit(3)", "contextId": js["contextId"]}).rest(); o.code != 1011 || !strings.Contains(o.reason, "exit code 3") {
+		t.Errorf("%d %q", o.code, o.reason)
+	}
+	ts := message{"contextId": s.context(message{"language": "typescript"})}
+	o := s.dial(message{"code": "interface P { n: number }\nconst p: P = { n: 5 }", "contextId": ts["contextId"]}).rest()
+	if o.failure != nil && strings.Contains(o.failure.Value, "not installed") {
+		t.Skip(o.failure.Value)
+	}
+	s.prints("5\n", "const q = (a: P): number => a.n\nconsole.log(q(p))", ts)
+}

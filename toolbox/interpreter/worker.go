@@ -21,6 +21,9 @@ import (
 //go:embed worker.py
 var pythonWorker string
 
+//go:embed worker.js
+var nodeWorker string
+
 // maxAnswer bounds one line from a worker: a chart with its picture, or the
 // traceback of an error whose text is long.
 const maxAnswer = 16 << 20
@@ -35,14 +38,14 @@ type worker struct {
 
 // startWorker starts a worker for a language in a directory.
 func (s *Service) startWorker(ctx context.Context, language, dir string) (*worker, error) {
-	program, script, err := s.program(language, dir)
+	args, script, err := program(language)
 	if err != nil {
 		return nil, err
 	}
 	env := s.Space.Env.With(nil)
-	path, err := launch.LookPath(program[0], env["PATH"], dir)
+	path, err := launch.LookPath(args[0], env["PATH"], dir)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Unprocessable, "%s cannot be started: %v; install it in the sandbox", program[0], err)
+		return nil, fault.Wrap(err, fault.Unprocessable, "%s cannot be started: %v; install it in the sandbox", args[0], err)
 	}
 	stdin, err := memoryFile(script)
 	if err != nil {
@@ -65,12 +68,12 @@ func (s *Service) startWorker(ctx context.Context, language, dir string) (*worke
 	}
 	defer errWriter.Close()
 	child, err := s.start(ctx, language, reaper.Command{
-		Path: path, Args: program, Env: env.Pairs(), Dir: dir,
+		Path: path, Args: args, Env: env.Pairs(), Dir: dir,
 		Stdin: stdin, Stdout: outWriter, Stderr: errWriter, Extra: []*os.File{theirs},
 	})
 	if err != nil {
 		return nil, errors.Join(
-			fault.Wrap(err, fault.Unprocessable, "%s cannot be started: %v", program[0], err),
+			fault.Wrap(err, fault.Unprocessable, "%s cannot be started: %v", args[0], err),
 			ours.Close(), stdout.pipe.Close(), stderr.pipe.Close())
 	}
 	w := &worker{child: child, control: ours, stdout: stdout, stderr: stderr, answers: make(chan answer)}
@@ -92,12 +95,14 @@ func (s *Service) start(ctx context.Context, language string, c reaper.Command) 
 }
 
 // program returns the command of a language's worker, and what it is fed.
-func (s *Service) program(language, dir string) (args []string, script string, err error) {
+func program(language string) (args []string, script string, err error) {
 	switch language {
 	case "python":
 		return []string{"python3", "-u", "-"}, charts.Figures() + "\n\n" + pythonWorker, nil
+	case "javascript", "typescript":
+		return []string{"node", "-", language}, nodeWorker, nil
 	}
-	return nil, "", fault.New(fault.Invalid, "language must be python, not %q", language)
+	return nil, "", fault.New(fault.Invalid, "language must be python, javascript or typescript, not %q", language)
 }
 
 // listen reads what the worker says. What makes no sense ends it: nobody could
