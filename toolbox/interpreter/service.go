@@ -200,7 +200,7 @@ func (s *Service) Execute(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return nil // has been answered
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }() // has been closed, or the client has gone
 	conn.SetReadLimit(maxMessage)
 	first, cancel := context.WithTimeout(r.Context(), firstWait)
 	kind, msg, err := conn.Read(first)

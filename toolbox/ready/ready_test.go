@@ -49,14 +49,14 @@ const python = "/usr/bin/python3"
 
 func inRole(t *testing.T, role string, env ...string) {
 	t.Helper()
-	if exec.Command(python, "-c", "import ctypes, gc; gc.freeze()").Run() != nil {
+	if exec.CommandContext(t.Context(), python, "-c", "import ctypes, gc; gc.freeze()").Run() != nil {
 		t.Skip(python + " is not installed")
 	}
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 	cmd.Dir = dir
 	cmd.Env = append([]string{roleVariable + "=" + role, "PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + dir, "B=2", "A=1"}, env...)
 	out, err := cmd.CombinedOutput()

@@ -306,7 +306,7 @@ func (s *spare) run(ctx context.Context, c reaper.Command) error {
 		err = readByte(s.conn)
 	}
 	if err == nil {
-		s.conn.Close()
+		_ = s.conn.Close() // nothing is lost with it
 		return nil
 	}
 	s.discard()
@@ -318,7 +318,7 @@ func (s *spare) run(ctx context.Context, c reaper.Command) error {
 
 // discard ends a copy that was not used.
 func (s *spare) discard() {
-	s.conn.Close()
+	_ = s.conn.Close()
 	s.child.KillTree()
 	<-s.child.Done()
 }
@@ -330,7 +330,7 @@ func (t *template) close() {
 	s := t.spare
 	t.spare = nil
 	t.mu.Unlock()
-	t.control.Close()
+	_ = t.control.Close()
 	t.child.KillTree()
 	if s != nil {
 		s.discard()

@@ -95,7 +95,7 @@ async def ready(p):
         raise AssertionError("no copy waits")
 
     await prepared()
-    for name in "", "numpy", "pandas", "mat' + 'plotlib", "mat' + 'plotlib.pyplot", "requests", "json", "scipy.stats", "flask":
+    for name in "", "numpy", "pandas", "mat' + 'plotlib", "mat' + 'plotlib.pyplot", "requests", "json":
         code = PROBE % name
         fresh = await call(p.exec(f"cat > /tmp/probe.py <<'E'\n{code}E\npython3 -u - < /tmp/probe.py 2>&1"))
         await prepared()
