@@ -170,5 +170,15 @@ async def scenario(d):
     await fails("", lambda: p.connect_pty_session("doomed", **({"on_data": print} if ASYNC else {})), "PTY session not found")
     await fails("BadRequest", lambda: p.create_pty_session(id="big", pty_size=PtySize(rows=1, cols=1001), **({"on_data": print} if ASYNC else {})))
 
+    # A shell hears of the end of its sandbox, and is gone afterwards.
+    async with new("last") as c:
+        await c.send("echo rea''dy; sleep 1000\n")
+        await c.see("ready")
+        await call(d.stop(sb))
+        result = await c.end()
+        eq((result.exit_code, result.error), (129, "signal 1"), "hung up")
+    await call(d.start(sb))
+    eq(await call(p.list_pty_sessions()), [], "terminals of a sandbox that was stopped")
+
 
 run(scenario)
