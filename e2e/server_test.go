@@ -22,6 +22,10 @@ import (
 
 const snapshot = "daytona-slim"
 
+// desktopSnapshot is the one for computer use. The server makes it once in a
+// data directory, as it does the other.
+const desktopSnapshot = "daytona-desktop"
+
 // What the server under test calls its host resources. The names differ from
 // those of another server, and between checkouts.
 var (
@@ -101,7 +105,7 @@ func (s *server) startAs(m mode) error {
 	defer log.Close()
 	cmd := exec.Command(s.binary(), //nolint:noctx // it is ended in order
 		"server", "--data", s.dir, "--listen", s.listen,
-		"--isolation", m.isolation, "--warm", fmt.Sprintf("%s=%d", snapshot, m.warm),
+		"--snapshots", snapshot+","+desktopSnapshot, "--isolation", m.isolation, "--warm", fmt.Sprintf("%s=%d", snapshot, m.warm),
 		"--cgroup-parent", cgroupParent, "--network-prefix", networkPrefix,
 		"--quota-cpu", "1000", "--quota-memory", "1000", "--quota-disk", "10000")
 	cmd.Stdout, cmd.Stderr = log, log
@@ -121,13 +125,22 @@ func (s *server) startAs(m mode) error {
 }
 
 func (s *server) ready() error {
+	for _, name := range []string{snapshot, desktopSnapshot} {
+		if err := s.awaitSnapshot(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *server) awaitSnapshot(name string) error {
 	began, said, well := time.Now(), time.Now(), time.Now()
 	for {
 		if key, err := os.ReadFile(filepath.Join(s.dir, "admin.key")); err == nil {
 			s.api.key = strings.TrimSpace(string(key))
 		}
 		var snap struct{ State, ErrorReason string }
-		err := s.api.do(context.Background(), http.MethodGet, "/snapshots/"+snapshot, nil, &snap)
+		err := s.api.do(context.Background(), http.MethodGet, "/snapshots/"+name, nil, &snap)
 		if snap.State != "error" {
 			well = time.Now()
 		}
@@ -140,7 +153,7 @@ func (s *server) ready() error {
 			return fmt.Errorf("the server was not ready within 15 minutes: %w, snapshot %q\n%s", err, snap.State, s.logTail())
 		case time.Since(said) > 30*time.Second:
 			said = time.Now()
-			fmt.Printf("e2e: waiting for the snapshot %s for %.0f s (%s)\n", snapshot, time.Since(began).Seconds(), snap.State)
+			fmt.Printf("e2e: waiting for the snapshot %s for %.0f s (%s)\n", name, time.Since(began).Seconds(), snap.State)
 		}
 		select {
 		case <-s.exited:

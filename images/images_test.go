@@ -14,10 +14,47 @@ func TestSlimIsComplete(t *testing.T) {
 	if d.Name != "daytona-slim" || d.Config.User != "daytona" || d.Config.WorkDir != "/home/daytona" {
 		t.Errorf("definition = %+v", d.Config)
 	}
-	for _, s := range d.Steps {
-		if s.Name == "" || !strings.HasPrefix(s.Script, "#!/bin/sh\n") || !strings.Contains(s.Script, "set -eu\n") {
-			t.Errorf("step %q must have a name and be a shell script that stops at the first error", s.Name)
+}
+
+func TestEveryStepStopsAtTheFirstError(t *testing.T) {
+	all, err := All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range all {
+		for _, s := range d.Steps {
+			if s.Name == "" || !strings.HasPrefix(s.Script, "#!/bin/sh\n") || !strings.Contains(s.Script, "set -eu\n") {
+				t.Errorf("%s: step %q must have a name and be a shell script that stops at the first error", d.Name, s.Name)
+			}
 		}
+	}
+}
+
+func TestNamed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		names []string
+		want  string // "" is an error
+	}{
+		"one":               {[]string{"daytona-slim"}, "daytona-slim"},
+		"with its base":     {[]string{"daytona-desktop"}, "daytona-slim daytona-desktop"},
+		"in order and once": {[]string{"daytona-desktop", "daytona-slim"}, "daytona-slim daytona-desktop"},
+		"unknown":           {[]string{"daytona-slim", "other"}, ""},
+	} {
+		defs, err := Named(tt.names...)
+		var got []string
+		for _, d := range defs {
+			got = append(got, d.Name)
+		}
+		if s := strings.Join(got, " "); s != tt.want || (err == nil) != (tt.want != "") {
+			t.Errorf("%s: got %q, %v", name, s, err)
+		}
+	}
+}
+
+func TestHashFollowsTheBase(t *testing.T) {
+	d := Definition{Hash: "own"}
+	if d.on(Definition{Hash: "a"}) == d.on(Definition{Hash: "b"}) {
+		t.Error("another base, same hash")
 	}
 }
 

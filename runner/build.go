@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,34 +28,55 @@ import (
 // definitionLabel of an image holds the hash of the definition that made it.
 const definitionLabel = "daytona.definition"
 
-// building is the state of the default snapshot while it is made.
-type building struct {
-	mu   sync.Mutex
-	snap runnerapi.Snapshot // Name is "" when nothing is being made
+// builds are the snapshots that are being made, or could not be.
+type builds struct {
+	mu    sync.Mutex
+	snaps []runnerapi.Snapshot // in the order of their beginning
 }
 
-func (b *building) set(snap runnerapi.Snapshot) {
-	b.mu.Lock()
-	b.snap = snap
-	b.mu.Unlock()
-}
-
-func (b *building) snapshot() (runnerapi.Snapshot, bool) {
+func (b *builds) set(snap runnerapi.Snapshot) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.snap, b.snap.Name != ""
+	for i := range b.snaps {
+		if b.snaps[i].Name == snap.Name {
+			b.snaps[i] = snap
+			return
+		}
+	}
+	b.snaps = append(b.snaps, snap)
 }
 
-// defaultSnapshotLoop makes the default snapshot, and tries again after a
-// failure, at growing intervals.
-func (r *Runner) defaultSnapshotLoop(ctx context.Context) {
+func (b *builds) remove(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.snaps = slices.DeleteFunc(b.snaps, func(s runnerapi.Snapshot) bool { return s.Name == name })
+}
+
+func (b *builds) get(name string) (runnerapi.Snapshot, bool) {
+	for _, snap := range b.all() {
+		if snap.Name == name {
+			return snap, true
+		}
+	}
+	return runnerapi.Snapshot{}, false
+}
+
+func (b *builds) all() []runnerapi.Snapshot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.snaps)
+}
+
+// snapshotsLoop makes our snapshots, and tries again after a failure, at
+// growing intervals.
+func (r *Runner) snapshotsLoop(ctx context.Context) {
 	pause := 10 * time.Second
 	for {
-		err := r.EnsureDefault(ctx)
+		err := r.EnsureSnapshots(ctx)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		r.log.Error("the default snapshot could not be made", "error", err, "retry", pause)
+		r.log.Error("a snapshot could not be made", "error", err, "retry", pause)
 		select {
 		case <-ctx.Done():
 			return
@@ -64,14 +86,18 @@ func (r *Runner) defaultSnapshotLoop(ctx context.Context) {
 	}
 }
 
-// EnsureDefault makes the default snapshot from its definition, unless an image
-// made from the same definition exists. It returns once the snapshot is ready.
-// Snapshots shows the progress meanwhile.
-func (r *Runner) EnsureDefault(ctx context.Context) error {
-	cfg := r.cfg.Snapshot
-	if cfg == nil {
-		return fault.New(fault.Invalid, "no default snapshot is configured")
+// EnsureSnapshots makes our snapshots from their definitions, one after the
+// other, except those of which an image made from the same definition exists. It
+// returns once they are ready. Snapshots shows the progress meanwhile.
+func (r *Runner) EnsureSnapshots(ctx context.Context) error {
+	var errs []error
+	for _, cfg := range r.cfg.Snapshots {
+		errs = append(errs, r.ensure(ctx, cfg))
 	}
+	return errors.Join(errs...)
+}
+
+func (r *Runner) ensure(ctx context.Context, cfg *SnapshotConfig) error {
 	def := cfg.Definition
 	img, err := r.cfg.Roots.Image(ctx, def.Name)
 	if err != nil && !fault.Is(err, fault.NotFound) {
@@ -83,32 +109,35 @@ func (r *Runner) EnsureDefault(ctx context.Context) error {
 	}
 	start := time.Now()
 	progress := func(line string) {
-		r.log.Info("making the default snapshot", "snapshot", def.Name, "progress", line)
-		r.build.set(runnerapi.Snapshot{Name: def.Name, State: runnerapi.SnapshotBuilding, Progress: line, Entrypoint: def.Config.Entrypoint})
+		r.log.Info("making a snapshot", "snapshot", def.Name, "progress", line)
+		r.builds.set(runnerapi.Snapshot{Name: def.Name, State: runnerapi.SnapshotBuilding, Progress: line, Entrypoint: def.Config.Entrypoint})
 	}
 	progress("beginning")
-	if err := r.makeDefault(ctx, cfg, progress); err != nil {
+	if err := r.makeSnapshot(ctx, cfg, progress); err != nil {
 		var f *fault.Error
 		reason := "it could not be made; the runner's log says why"
 		if errors.As(err, &f) {
 			reason = f.Text
 		}
-		r.build.set(runnerapi.Snapshot{Name: def.Name, State: runnerapi.SnapshotFailed, Reason: reason, Entrypoint: def.Config.Entrypoint})
-		return err
+		r.builds.set(runnerapi.Snapshot{Name: def.Name, State: runnerapi.SnapshotFailed, Reason: reason, Entrypoint: def.Config.Entrypoint})
+		return fmt.Errorf("snapshot %s: %w", def.Name, err)
 	}
-	r.build.set(runnerapi.Snapshot{})
-	r.log.Info("the default snapshot is ready", "snapshot", def.Name, "took", time.Since(start).Round(time.Second))
+	r.builds.remove(def.Name)
+	r.log.Info("a snapshot is ready", "snapshot", def.Name, "took", time.Since(start).Round(time.Second))
 	r.wakeRefill()
 	return nil
 }
 
-func (r *Runner) makeDefault(ctx context.Context, cfg *SnapshotConfig, progress func(string)) error {
+func (r *Runner) makeSnapshot(ctx context.Context, cfg *SnapshotConfig, progress func(string)) error {
 	_, err := r.cfg.Roots.Image(ctx, cfg.Base)
 	if fault.Is(err, fault.NotFound) {
+		if cfg.MakeBase == nil {
+			return fault.New(fault.Unavailable, "the snapshot %s, which it is made on top of, is not there yet", cfg.Base)
+		}
 		err = cfg.MakeBase(ctx, cfg.Base, progress)
 	}
 	if err != nil {
-		return fmt.Errorf("base of the default snapshot: %w", err)
+		return fmt.Errorf("its base: %w", err)
 	}
 	isolation := cfg.Isolation
 	if _, err := r.driver(isolation); err != nil {
@@ -133,11 +162,11 @@ func (r *Runner) makeDefault(ctx context.Context, cfg *SnapshotConfig, progress 
 		defer cancel()
 		derr := r.operate(ctx, spec.ID, opDelete, always, func(ctx context.Context, sb *sandbox) error { return r.destroy(ctx, sb, false) })
 		if derr != nil && !fault.Is(derr, fault.NotFound) {
-			r.log.Warn("the sandbox in which the default snapshot was made stays", "sandbox", spec.ID, "error", derr)
+			r.log.Warn("the sandbox in which a snapshot was made stays", "sandbox", spec.ID, "error", derr)
 		}
 	}()
 	if err != nil {
-		return fmt.Errorf("sandbox for the default snapshot: %w", err)
+		return fmt.Errorf("sandbox to build in: %w", err)
 	}
 	if err := r.runDefinition(ctx, spec.ID, cfg, progress); err != nil {
 		return err

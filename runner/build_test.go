@@ -36,9 +36,9 @@ func definition(file string) *runner.SnapshotConfig {
 func TestDefaultSnapshotIsMadeOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "out")
 	cfg := definition(file)
-	w := newWorld(t, func(c *runner.Config) { c.Snapshot = cfg })
+	w := newWorld(t, func(c *runner.Config) { c.Snapshots = []*runner.SnapshotConfig{cfg} })
 	for range 2 {
-		if err := w.EnsureDefault(t.Context()); err != nil {
+		if err := w.EnsureSnapshots(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,7 +57,7 @@ func TestDefaultSnapshotIsMadeOnce(t *testing.T) {
 	}
 	// Another definition under the same name is made anew.
 	cfg.Definition.Hash = "h2"
-	if err := w.EnsureDefault(t.Context()); err != nil {
+	if err := w.EnsureSnapshots(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if text, _ := os.ReadFile(file); strings.Count(string(text), "two") != 2 {
@@ -69,8 +69,8 @@ func TestDefaultSnapshotThatFails(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "out")
 	cfg := definition(file)
 	cfg.Definition.Steps[1].Script = "#!/bin/sh\necho something is wrong\nexit 7\n"
-	w := newWorld(t, func(c *runner.Config) { c.Snapshot = cfg })
-	if err := w.EnsureDefault(t.Context()); !fault.Is(err, fault.Unprocessable) {
+	w := newWorld(t, func(c *runner.Config) { c.Snapshots = []*runner.SnapshotConfig{cfg} })
+	if err := w.EnsureSnapshots(t.Context()); !fault.Is(err, fault.Unprocessable) {
 		t.Fatalf("got %v", err)
 	}
 	w.nothingLeft()
@@ -86,11 +86,11 @@ func TestDefaultSnapshotThatFails(t *testing.T) {
 
 func TestSnapshotWhileItIsMade(t *testing.T) {
 	cfg := definition(filepath.Join(t.TempDir(), "out"))
-	w := newWorld(t, func(c *runner.Config) { c.Snapshot = cfg })
+	w := newWorld(t, func(c *runner.Config) { c.Snapshots = []*runner.SnapshotConfig{cfg} })
 	entered, release := w.driver.Block("Start")
 	defer release()
 	done := make(chan error, 1)
-	go func() { done <- w.EnsureDefault(t.Context()) }()
+	go func() { done <- w.EnsureSnapshots(t.Context()) }()
 	<-entered
 	snaps, _ := w.Snapshots(t.Context())
 	i := slices.IndexFunc(snaps, func(s runnerapi.Snapshot) bool { return s.Name == "made" })
@@ -108,9 +108,9 @@ func TestSnapshotWhileItIsMade(t *testing.T) {
 
 func TestBuildThatWasInterrupted(t *testing.T) {
 	cfg := definition(filepath.Join(t.TempDir(), "out"))
-	w := newWorld(t, func(c *runner.Config) { c.Snapshot = cfg })
+	w := newWorld(t, func(c *runner.Config) { c.Snapshots = []*runner.SnapshotConfig{cfg} })
 	entered, release := w.driver.Block("Start")
-	go func() { _ = w.EnsureDefault(t.Context()) }() // it is broken off
+	go func() { _ = w.EnsureSnapshots(t.Context()) }() // it is broken off
 	<-entered
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()         // do not wait for what is under way, as when the process is killed

@@ -92,9 +92,9 @@ type Config struct {
 	// MemoryReserveMiB is the free memory of the host below which the warm
 	// pool does not grow. Defaults to 1024.
 	MemoryReserveMiB int64
-	// Snapshot says how the default snapshot is made; nil when it is not ours
-	// to make.
-	Snapshot *SnapshotConfig
+	// Snapshots says which snapshots are ours to make and how, each after the
+	// one that it is made on top of.
+	Snapshots []*SnapshotConfig
 	// Parts are closed by Close, the last first, when the runner does not
 	// need them any more.
 	Parts []io.Closer
@@ -104,14 +104,15 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// SnapshotConfig says how the default snapshot is made.
+// SnapshotConfig says how a snapshot is made.
 type SnapshotConfig struct {
 	Definition images.Definition
-	// Base is the name under which MakeBase stores the image that the
-	// definition starts from.
+	// Base is the name of the image that the definition starts from: another
+	// snapshot, or what MakeBase stores.
 	Base string
 	// MakeBase pulls or bootstraps the base image. It is not called when an
-	// image of that name exists. Each call of progress is a line to read.
+	// image of that name exists. Each call of progress is a line to read. It
+	// is nil when the base is another snapshot.
 	MakeBase func(ctx context.Context, name string, progress func(string)) error
 	// Isolation of the sandbox in which the definition runs; "" or one that
 	// is not offered means the runner's default.

@@ -118,7 +118,7 @@ func (r *Runner) needsUserNS(driver string) bool {
 func (r *Runner) image(ctx context.Context, name string) (rootfs.Image, error) {
 	img, err := r.cfg.Roots.Image(ctx, name)
 	if fault.Is(err, fault.NotFound) {
-		if snap, ok := r.build.snapshot(); ok && snap.Name == name {
+		if snap, ok := r.builds.get(name); ok {
 			if snap.State == runnerapi.SnapshotFailed {
 				return img, fault.New(fault.Unavailable, "snapshot %s could not be made yet: %s", name, snap.Reason)
 			}

@@ -49,7 +49,7 @@ type Runner struct {
 	ops       sync.WaitGroup
 
 	refill chan struct{} // wakes the warm pool's worker
-	build  building      // the default snapshot while it is made
+	builds builds        // our snapshots while they are made
 
 	ctx    context.Context // ends with Close; watches live in it
 	cancel context.CancelFunc
@@ -113,15 +113,15 @@ func (r *Runner) open(ctx context.Context) (err error) {
 	return r.recover(ctx)
 }
 
-// Run does the work in the background until ctx ends: the default snapshot, the
+// Run does the work in the background until ctx ends: our snapshots, the
 // warm pool, deletions that failed, old tombstones.
 func (r *Runner) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { r.refillLoop(ctx) })
 	wg.Go(func() { r.janitor(ctx) })
-	if r.cfg.Snapshot != nil {
-		wg.Go(func() { r.defaultSnapshotLoop(ctx) })
+	if len(r.cfg.Snapshots) > 0 {
+		wg.Go(func() { r.snapshotsLoop(ctx) })
 	}
 	<-ctx.Done()
 	return nil

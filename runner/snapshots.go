@@ -2,12 +2,13 @@ package runner
 
 import (
 	"context"
+	"slices"
 
 	"daytona/api/runnerapi"
 )
 
-// Snapshots lists the images that sandboxes can be made from, and the default
-// one while it is being made.
+// Snapshots lists the images that sandboxes can be made from, and ours while
+// they are being made.
 func (r *Runner) Snapshots(ctx context.Context) ([]runnerapi.Snapshot, error) {
 	imgs, err := r.cfg.Roots.Images(ctx)
 	if err != nil {
@@ -15,7 +16,7 @@ func (r *Runner) Snapshots(ctx context.Context) ([]runnerapi.Snapshot, error) {
 	}
 	list := []runnerapi.Snapshot{}
 	for _, img := range imgs {
-		if _, internal := img.Config.Labels[internalLabel]; internal || r.cfg.Snapshot != nil && img.Name == r.cfg.Snapshot.Base {
+		if _, internal := img.Config.Labels[internalLabel]; internal || r.isBase(img.Name) {
 			continue
 		}
 		list = append(list, runnerapi.Snapshot{
@@ -25,15 +26,23 @@ func (r *Runner) Snapshots(ctx context.Context) ([]runnerapi.Snapshot, error) {
 			Entrypoint: append(append([]string{}, img.Config.Entrypoint...), img.Config.Cmd...),
 		})
 	}
-	if snap, ok := r.build.snapshot(); ok {
-		for i := range list {
-			if list[i].Name == snap.Name { // the old one serves until the new one is there
-				return list, nil
-			}
+	for _, snap := range r.builds.all() {
+		// An old one serves until the new one is there.
+		if !slices.ContainsFunc(list, func(s runnerapi.Snapshot) bool { return s.Name == snap.Name }) {
+			list = append(list, snap)
 		}
-		list = append(list, snap)
 	}
 	return list, nil
+}
+
+// isBase says whether an image is only there for snapshots to be made from.
+func (r *Runner) isBase(name string) bool {
+	for _, cfg := range r.cfg.Snapshots {
+		if cfg.Base == name && cfg.MakeBase != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // internalLabel marks an image that is not a snapshot for users.

@@ -96,7 +96,7 @@ func runnerConfig(s *settings, log *slog.Logger) (local.Config, error) {
 	cfg := local.Config{
 		DataDir: s.Data, GVisorPlatform: s.GVisorPlatform, RuncNewPrivileges: s.RuncPrivileges,
 		CgroupParent: s.CgroupParent, Disk: s.Disk, NetworkPrefix: s.NetworkPrefix, DNS: s.DNS,
-		RegistryMirrors: s.RegistryMirrors, BaseImage: s.BaseImage, Warm: s.warm(),
+		RegistryMirrors: s.RegistryMirrors, BaseImage: s.BaseImage, Snapshots: s.Snapshots, Warm: s.warm(),
 	}
 	if s.NetworkRange != "" {
 		cfg.Outer4 = netip.MustParsePrefix(s.NetworkRange) // checked

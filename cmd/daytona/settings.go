@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"daytona/controlplane/org"
+	"daytona/images"
 	"daytona/internal/options"
 )
 
@@ -44,6 +45,7 @@ type settings struct {
 	Warm            map[string]int
 	CgroupParent    string
 	Disk            string
+	Snapshots       []string
 	BaseImage       string
 	RegistryMirrors map[string]string
 	NetworkPrefix   string
@@ -135,6 +137,9 @@ func declare() (*settings, *options.Set) {
 		options.Option{Group: "Sandboxes", Name: "disk", Value: options.String(&s.Disk),
 			Help: "kind of writable layer: auto probes, loop or btrfs", Check: options.OneOf(&s.Disk, "auto", "loop", "btrfs")},
 
+		options.Option{Group: "Images", Name: "snapshots", Value: options.Strings(&s.Snapshots),
+			Help:  "snapshots that the server makes itself: daytona-slim, and daytona-desktop for computer use, which takes some minutes and half a gigabyte more (default daytona-slim)",
+			Check: func() error { _, err := images.Named(s.Snapshots...); return err }},
 		options.Option{Group: "Images", Name: "base-image", Value: options.String(&s.BaseImage),
 			Help: "image from which the default snapshot is made (default that of its definition)"},
 		options.Option{Group: "Images", Name: "registry-mirror", Value: options.Map(&s.RegistryMirrors, func(v string) (string, error) { return v, checkMirror(v) }),

@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"daytona/images"
+	"daytona/internal/fault"
 	"daytona/runner"
 	"daytona/runner/rootfs"
 )
@@ -29,20 +30,32 @@ const hostCA = "/etc/ssl/certs/ca-certificates.crt"
 // mirrors are variables of the host that lead package managers to a mirror.
 var mirrors = []string{"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "npm_config_registry", "http_proxy", "https_proxy", "no_proxy"}
 
-func snapshotConfig(cfg Config, store *rootfs.Store) (*runner.SnapshotConfig, error) {
-	def, err := images.Slim()
+// snapshotConfigs says how the snapshots that the configuration names are made.
+func snapshotConfigs(cfg Config, store *rootfs.Store) ([]*runner.SnapshotConfig, error) {
+	defs, err := images.Named(cfg.snapshots()...)
 	if err != nil {
-		return nil, err
+		return nil, fault.Wrap(err, fault.Invalid, "snapshots: %s", err)
 	}
+	var all []*runner.SnapshotConfig
+	for _, def := range defs {
+		all = append(all, snapshotConfig(cfg, store, def))
+	}
+	return all, nil
+}
+
+func snapshotConfig(cfg Config, store *rootfs.Store, def images.Definition) *runner.SnapshotConfig {
 	s := &runner.SnapshotConfig{
 		Definition: def,
-		Base:       baseName,
-		MakeBase: func(ctx context.Context, name string, progress func(string)) error {
+		Base:       def.Base,
+		Isolation:  Runc, // the quicker one, for scripts that are our own
+		CA:         cfg.BuildCA,
+		Env:        map[string]string{},
+	}
+	if s.Base == "" {
+		s.Base = baseName
+		s.MakeBase = func(ctx context.Context, name string, progress func(string)) error {
 			return makeBase(ctx, cfg, store, name, progress)
-		},
-		Isolation: Runc, // the quicker one, for scripts that are our own
-		CA:        cfg.BuildCA,
-		Env:       map[string]string{},
+		}
 	}
 	if s.CA == "" {
 		s.CA = hostCA
@@ -52,7 +65,7 @@ func snapshotConfig(cfg Config, store *rootfs.Store) (*runner.SnapshotConfig, er
 			s.Env[name] = v
 		}
 	}
-	return s, nil
+	return s
 }
 
 // makeBase pulls the base image; where no registry can be reached, it is made

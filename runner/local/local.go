@@ -31,6 +31,9 @@ const (
 	Fake   = "fake" // guards nothing; for tests of programs that call the API
 )
 
+// DefaultSnapshot is the snapshot that is made where the operator names none.
+const DefaultSnapshot = "daytona-slim"
+
 // Config configures a runner of this host.
 type Config struct {
 	// DataDir holds everything: records, images, roots, engine state. Required.
@@ -53,9 +56,10 @@ type Config struct {
 	Outer6            netip.Prefix
 	ReadyNetworks     int // slots made ahead; default 4 more than the warm pool holds
 	RegistryMirrors   map[string]string
-	BaseImage         string // of the default snapshot; default DefaultBaseImage
-	BuildCA           string // trusted certificates while it is built; default the host's
-	NoDefaultSnapshot bool   // makes no default snapshot
+	BaseImage         string   // of the default snapshot; default DefaultBaseImage
+	BuildCA           string   // trusted certificates while it is built; default the host's
+	Snapshots         []string // made from our definitions; default the default one
+	NoDefaultSnapshot bool     // makes no snapshot
 	Warm              map[string]int
 	Default           runner.Size
 	Parallel          int
@@ -103,19 +107,31 @@ func Open(ctx context.Context, cfg Config) (_ *runner.Runner, err error) {
 	return runner.Open(ctx, rc)
 }
 
-// addFake fills in what works without root. The default snapshot is an empty
-// image of its name.
+// snapshots are the names of those that are made here.
+func (c Config) snapshots() []string {
+	if len(c.Snapshots) == 0 {
+		return []string{DefaultSnapshot}
+	}
+	return c.Snapshots
+}
+
+// addFake fills in what works without root. A snapshot of ours is an empty image
+// of its name.
 func addFake(cfg Config, rc *runner.Config) error {
-	def, err := images.Slim()
+	defs, err := images.Named(cfg.snapshots()...)
 	if err != nil {
-		return err
+		return fault.Wrap(err, fault.Invalid, "snapshots: %s", err)
+	}
+	var names []string
+	for _, def := range defs {
+		names = append(names, def.Name)
 	}
 	dir := filepath.Join(cfg.DataDir, "fake")
 	driver, err := fakedriver.New(fakedriver.Config{Toolbox: cfg.Toolbox, Dir: filepath.Join(dir, "containers")})
 	if err != nil {
 		return err
 	}
-	roots, err := fakedriver.NewRoots(filepath.Join(dir, "roots"), def.Name)
+	roots, err := fakedriver.NewRoots(filepath.Join(dir, "roots"), names...)
 	if err != nil {
 		return err
 	}
@@ -160,7 +176,7 @@ func addReal(ctx context.Context, cfg Config, rc *runner.Config) error {
 	if cfg.NoDefaultSnapshot {
 		return nil
 	}
-	rc.Snapshot, err = snapshotConfig(cfg, store)
+	rc.Snapshots, err = snapshotConfigs(cfg, store)
 	return err
 }
 

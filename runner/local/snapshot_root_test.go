@@ -39,7 +39,7 @@ func TestDefaultSnapshot(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
 	start := time.Now()
-	if err := r.EnsureDefault(ctx); err != nil {
+	if err := r.EnsureSnapshots(ctx); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("made in %s", time.Since(start))
