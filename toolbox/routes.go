@@ -32,6 +32,7 @@ func (s *Server) routes() *http.ServeMux {
 		s.pty.Routes(),
 		s.watch.Routes(),
 		s.session.Routes(),
+		s.desktop.Routes(),
 	) {
 		mux.Handle(route.Pattern, s.handle(route.Handler))
 	}

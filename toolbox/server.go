@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"daytona/internal/fault"
+	"daytona/toolbox/desktop"
 	"daytona/toolbox/files"
 	"daytona/toolbox/git"
 	"daytona/toolbox/interpreter"
@@ -86,6 +87,7 @@ type Server struct {
 	watch    *watch.Service
 	session  *session.Service
 	git      *git.Service
+	desktop  *desktop.Service
 	mux      *http.ServeMux
 
 	initOnce sync.Once
@@ -155,6 +157,7 @@ func New(c Config) (*Server, error) {
 		pty:      pty.New(pty.Config{Space: space, Log: c.Log}),
 		watch:    watch.New(watch.Config{Space: space, Log: c.Log}),
 		session:  session.New(session.Config{Space: space, Log: c.Log}),
+		desktop:  desktop.New(desktop.Config{Space: space, Log: c.Log}),
 	}
 	s.mux = s.routes()
 	return s, nil

@@ -43,7 +43,12 @@ func Termination() <-chan struct{} {
 // the first process, or else every child of the table. It asks first and
 // returns when none is left or grace is over; what is left then ends together
 // with the namespace.
+// No process can be started any more: what keeps others running must not begin
+// again with them.
 func (t *Table) StopAll(grace time.Duration) {
+	t.mu.Lock()
+	t.stopping = true
+	t.mu.Unlock()
 	signalAll := t.SignalAll
 	if os.Getpid() == 1 {
 		signalAll = func(sig syscall.Signal) { _ = syscall.Kill(-1, sig) }

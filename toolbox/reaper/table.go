@@ -20,6 +20,7 @@ type Table struct {
 
 	mu       sync.Mutex
 	children map[int]*Child
+	stopping bool // everything is being ended
 }
 
 // New returns a table that waits for its own children and leaves all others
@@ -63,6 +64,9 @@ type Child struct {
 	status syscall.WaitStatus
 }
 
+// ErrStopping means that no process is started because all are being ended.
+var ErrStopping = errors.New("the sandbox is stopping")
+
 // Start starts a process in a new process group, or with TTY in a new session.
 func (t *Table) Start(c Command) (*Child, error) {
 	attr := &syscall.ProcAttr{
@@ -80,6 +84,10 @@ func (t *Table) Start(c Command) (*Child, error) {
 	}
 	child := &Child{table: t, done: make(chan struct{})}
 	t.mu.Lock()
+	if t.stopping {
+		t.mu.Unlock()
+		return nil, ErrStopping
+	}
 	pid, err := syscall.ForkExec(c.Path, c.Args, attr)
 	if err != nil {
 		t.mu.Unlock()

@@ -77,7 +77,7 @@ func Dial(ctx context.Context, display int) (*Conn, error) {
 const patience = 30 * time.Second
 
 func open(ctx context.Context, conn net.Conn) (*Conn, error) {
-	c := &Conn{conn: conn, r: bufio.NewReaderSize(conn, 16<<10)}
+	c := &Conn{conn: conn, r: newReader(conn)}
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err
 	}
@@ -312,3 +312,5 @@ func (c *Conn) extension(name string) (byte, error) {
 	}
 	return b[9], nil
 }
+
+func newReader(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, 16<<10) }
