@@ -80,7 +80,8 @@ def describe(node, details=True):
     interfaces = accessible(node, "GetInterfaces")[0]
     if IFACE + "Component" in interfaces:
         x, y, width, height = ask(node, IFACE + "Component", "GetExtents", "(u)", 0)[0]
-        one["bounds"] = {"x": x, "y": y, "width": width, "height": height}
+        if min(x, y) > -(1 << 30):  # what is not shown is nowhere
+            one["bounds"] = {"x": x, "y": y, "width": width, "height": height}
     if IFACE + "Action" in interfaces:
         one["actions"] = [action(node, i) for i in range(min(prop(node, "Action", "NActions"), 32))]
     return one

@@ -52,9 +52,9 @@ func filmArgs(display, width, height int, file string) []string {
 	return []string{"ffmpeg", "-hide_banner", "-loglevel", "error", "-nostats", "-nostdin", "-progress", "pipe:1",
 		"-f", "x11grab", "-framerate", fmt.Sprint(frameRate), "-video_size", fmt.Sprintf("%dx%d", width, height),
 		"-i", fmt.Sprintf(":%d", display),
-		"-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "28",
+		"-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-crf", "28",
 		"-pix_fmt", "yuv420p", "-g", fmt.Sprint(2 * frameRate), "-threads", "2",
-		"-movflags", "+frag_keyframe+empty_moov+default_base_moof", "-f", "mp4", "-n", file}
+		"-movflags", "+frag_keyframe+empty_moov+default_base_moof", "-flush_packets", "1", "-f", "mp4", "-n", file}
 }
 
 // film starts filming and returns when the first picture has been taken.
@@ -120,8 +120,9 @@ func (s *Service) finish(f *recorder) {
 	defer close(f.done)
 	<-f.child.Done()
 	rec := ended(f.rec, time.Now())
-	// Asked to end, ffmpeg says 255, or what the signal says.
-	if code := f.child.ExitCode(); code != 0 && code != 255 && code < 128 {
+	// Asked to end, ffmpeg may also say 255. What it filmed before it was
+	// killed, or the disk was full, can still be seen.
+	if code := f.child.ExitCode(); code != 0 && code != 255 {
 		rec.Status = failed
 		s.Log.Warn("a recording failed", "recording", rec.ID, "exit", code, "err", tail(errFile(rec)))
 	}
