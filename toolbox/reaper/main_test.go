@@ -1,6 +1,7 @@
 package reaper
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -223,5 +224,20 @@ func TestParseStat(t *testing.T) {
 		if _, ok := parseStat(7, []byte(bad)); ok {
 			t.Errorf("%q was taken", bad)
 		}
+	}
+}
+
+// TestNothingStartsOnceAllIsEnded: what keeps others running must not bring
+// them back while the sandbox is being stopped.
+func TestNothingStartsOnceAllIsEnded(t *testing.T) {
+	table := New()
+	child, err := shell(table, "sleep 1000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table.StopAll(10 * time.Second)
+	<-child.Done()
+	if _, err := shell(table, "exit 0"); !errors.Is(err, ErrStopping) {
+		t.Errorf("got %v", err)
 	}
 }

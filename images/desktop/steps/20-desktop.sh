@@ -4,7 +4,7 @@ export DEBIAN_FRONTEND=noninteractive
 # The X server depends on drivers that compile shaders with LLVM: 160 MB to
 # draw in three dimensions without a graphics card. An empty package stands in
 # for them; who needs OpenGL installs the real one over it:
-#   apt-get install --allow-downgrades --allow-change-held-packages libgl1-mesa-dri/stable
+#   apt-get install --allow-downgrades --allow-change-held-packages libgl1-mesa-dri/bookworm
 # systemd would come as one of two ways to start a message bus; dbus-x11 is the
 # other. noVNC's package wants a second Node.js: its pages are taken out of it.
 version=$(apt-cache policy libgl1-mesa-dri | sed -n 's/^ *Candidate: //p')
@@ -16,7 +16,7 @@ Version: $version+stub
 Architecture: $(dpkg --print-architecture)
 Multi-Arch: same
 Maintainer: Daytona <root@localhost>
-Description: stands in for the OpenGL drivers
+Description: stands in for the OpenGL drivers, which take 160 MB
 EOF
 chmod 0755 "$stub"
 dpkg-deb --build "$stub" "$stub.deb" > /dev/null
