@@ -109,9 +109,9 @@ func (w *world) ok(method, path, body string, out any) {
 // until waits for a condition.
 func (w *world) until(what string, cond func() bool) {
 	w.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			w.Fatalf("%s: not within 20 s", what)
+			w.Fatalf("%s: not within a minute", what)
 		}
 	}
 }

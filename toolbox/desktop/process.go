@@ -22,7 +22,7 @@ const (
 	minPause  = 200 * time.Millisecond // before a crashed process is started again;
 	maxPause  = 30 * time.Second       // it doubles up to this,
 	longLife  = time.Minute            // until the process has lived that long
-	readyTime = 20 * time.Second       // from the start of a process until it works
+	readyTime = 45 * time.Second       // from the start of a process until it works
 	stopTime  = 3 * time.Second        // for a process to end by itself
 	manyEnds  = 3                      // so many ends before it has ever worked are a failure
 )
