@@ -276,7 +276,7 @@ func (p *process) awaitManager(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if c.AwaitManager(ctx) == nil {
 		p.works()
 	}

@@ -203,7 +203,7 @@ func (s *Service) onScreen(ctx context.Context, do func(*x11.Conn) error) error 
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if err := do(c); err != nil {
 		return trouble(err)
 	}
