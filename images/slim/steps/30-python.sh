@@ -22,7 +22,7 @@ apt-get install -q -y \
   python3 python3-pip python3-venv python3-setuptools python3-wheel \
   python3-numpy python3-pandas python3-matplotlib python3-scipy \
   python3-sklearn python3-pil python3-requests python3-flask \
-  python3-sqlalchemy python3-bs4 python3-lxml python3-pylsp
+  python3-sqlalchemy python3-bs4 python3-lxml python3-pylsp python3-pyflakes
 ln -sf python3 /usr/bin/python
 # Clients up to 2025 bring their own chart code, written for Matplotlib 3.10.
 axis=$(python3 -c 'import matplotlib, os; print(os.path.dirname(matplotlib.__file__))')/axis.py

@@ -3,7 +3,7 @@
 set -eu
 cd /home/daytona
 as() { runuser -u daytona -- env HOME=/home/daytona PATH=/usr/local/bin:/usr/bin:/bin "$@"; }
-as python3 -c 'import numpy, pandas, matplotlib, scipy, sklearn, PIL, requests, flask, sqlalchemy, bs4'
+as python3 -c 'import numpy, pandas, matplotlib, scipy, sklearn, PIL, requests, flask, sqlalchemy, bs4, pyflakes'
 as node -e 'process.exit(0)'
 as npx --no-install ts-node -T -O '{"module":"CommonJS"}' -e 'const n: number = 1; if (n !== 1) process.exit(1)'
 as pylsp --version > /dev/null
