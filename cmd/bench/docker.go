@@ -143,7 +143,7 @@ func (d *docker) Download(ctx context.Context, id, path string) (int64, error) {
 	return int64(n), err
 }
 
-func (d *docker) Settle(context.Context) error { return nil }
+func (d *docker) Settle(ctx context.Context) error { return quiet(ctx, time.Minute) }
 
 func (d *docker) Memory(ctx context.Context, id string) (int64, error) {
 	// The shim names the container's full id on its command line; the

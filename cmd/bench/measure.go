@@ -30,6 +30,7 @@ const (
 	figColdNode   = "create, cold: to first node -v"
 	figExec       = "exec true"
 	figRun        = "code_run print(1)"
+	figPandas     = "code_run import pandas"
 	figUpload     = "upload 64 MiB"
 	figDownload   = "download 64 MiB"
 	figBurst      = "50 creates at once: each"
@@ -42,7 +43,7 @@ const (
 )
 
 var figures = []string{
-	figWarmAnswer, figWarmNode, figColdAnswer, figColdNode, figExec, figRun, figUpload, figDownload,
+	figWarmAnswer, figWarmNode, figColdAnswer, figColdNode, figExec, figRun, figPandas, figUpload, figDownload,
 	figBurst, figBurstAll, figPair, figMemory, figProgram, figResident, figIdle,
 }
 
@@ -95,7 +96,8 @@ func measure(ctx context.Context, s Subject, rounds Rounds, say func(string, ...
 		}
 	}
 
-	id, err := s.Create(ctx, false)
+	// One that waited in the pool, where there is one.
+	id, err := s.Create(ctx, true)
 	if err != nil {
 		return res, err
 	}
@@ -109,6 +111,7 @@ func measure(ctx context.Context, s Subject, rounds Rounds, say func(string, ...
 	}{
 		{figExec, rounds.Exec, func() error { return s.Exec(ctx, id, "true") }},
 		{figRun, rounds.Run, func() error { return s.Run(ctx, id, "print(1)") }},
+		{figPandas, rounds.Run, func() error { return s.Run(ctx, id, "import pandas") }},
 		{figUpload, rounds.Transfer, func() error {
 			return s.Upload(ctx, id, transferSize, io.LimitReader(zeros{}, transferSize), "/tmp/bench.bin")
 		}},

@@ -262,7 +262,8 @@ func (s *server) Download(ctx context.Context, id, path string) (int64, error) {
 	return io.Copy(io.Discard, res.Body)
 }
 
-// Settle waits until the warm pool is full again.
+// Settle waits until the warm pool is full again and its sandboxes have got
+// their interpreters ready.
 func (s *server) Settle(ctx context.Context) error {
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
 		ready, err := s.metric(ctx, "runner_warm_ready")
@@ -270,7 +271,7 @@ func (s *server) Settle(ctx context.Context) error {
 			return err
 		}
 		if int(ready) >= s.warm {
-			return nil
+			return quiet(ctx, time.Minute)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
