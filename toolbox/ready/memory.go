@@ -31,6 +31,10 @@ func enoughMemory() bool {
 			}
 		}
 	}
+	return enough(total, available)
+}
+
+func enough(total, available int64) bool {
 	// A limit in round numbers is shown a little smaller.
 	return total >= leastTotal-leastTotal/16 && available >= leastAvailable
 }

@@ -31,6 +31,9 @@ type Config struct {
 	// Enough reports whether there is memory for it. Defaults to a look at
 	// the limits of the sandbox.
 	Enough func() bool
+	// Look is how often Enough is asked while one is kept. Defaults to half a
+	// second.
+	Look time.Duration
 }
 
 // usual are the modules that are imported unless a Config says otherwise, those
@@ -67,6 +70,9 @@ func New(c Config) *Interpreter {
 	}
 	if c.Enough == nil {
 		c.Enough = enoughMemory
+	}
+	if c.Look == 0 {
+		c.Look = 500 * time.Millisecond
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -223,10 +229,25 @@ func (i *Interpreter) prepare() {
 	}()
 }
 
-// watch notices that a template has been ended by somebody else.
+// watch gives a template's memory back when others need it, and notices that it
+// has been ended by somebody else. Where it is the sandbox as a whole that ends
+// when memory runs out, nobody may lose it for the sake of speed.
 func (i *Interpreter) watch(t *template) {
-	<-t.child.Done()
-	i.drop(t, rest)
+	look := time.NewTicker(i.Look)
+	defer look.Stop()
+	for {
+		select {
+		case <-t.child.Done():
+			i.drop(t, rest)
+			return
+		case <-look.C:
+			if !i.Enough() {
+				i.Log.Info("ready interpreter ended: memory is short")
+				i.drop(t, rest)
+				return
+			}
+		}
+	}
 }
 
 // drop ends a template, after which none is started for a while.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -78,6 +79,7 @@ type world struct {
 	dir   string
 	space *launch.Space
 	ready *Interpreter
+	short atomic.Bool // of memory
 }
 
 // modules are imported beforehand: those that come with Python, and what else
@@ -100,7 +102,7 @@ func newWorld() (*world, error) {
 	env.Set(map[string]string{"TOOLBOX_PID": fmt.Sprint(os.Getpid())})
 	w := &world{dir: dir, space: &launch.Space{Table: reaper.Adopt(), Env: env, WorkDir: dir}}
 	w.ready = New(Config{
-		Space: w.space, Modules: modules, Enough: func() bool { return true },
+		Space: w.space, Modules: modules, Enough: func() bool { return !w.short.Load() }, Look: 5 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{Level: slog.LevelInfo})),
 	})
 	return w, w.warm()
@@ -523,6 +525,18 @@ func endsAndFailures(w *world) error {
 	case <-time.After(10 * time.Second):
 		return errors.New("it does not end")
 	}
+	// Memory gets short while nobody asks for anything.
+	if err := again("before memory is short"); err != nil {
+		return err
+	}
+	w.short.Store(true)
+	if err := within(10*time.Second, "memory given back", func() bool { return w.space.Table.Running() == 0 }); err != nil {
+		return err
+	}
+	if _, err := w.run(one, true); !errors.Is(err, errNotReady) {
+		return fmt.Errorf("memory is short: %w", err)
+	}
+	w.short.Store(false)
 	// Idleness.
 	if err := again("before idleness"); err != nil {
 		return err
