@@ -62,7 +62,7 @@ test-root: ## Tests of isolation, networks, disks and drivers, as root
 
 .PHONY: test-e2e
 test-e2e: ## The published SDKs against a real server, as root
-	go test -tags root -p 1 -timeout 40m ./e2e/...
+	go test -tags root -p 1 -timeout 60m ./e2e/...
 
 .PHONY: bench
 bench: deps-bench engines build ## Measure, beside Docker in the same run
