@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"daytona/internal/fault"
 	"daytona/toolbox/launch"
 	"daytona/toolbox/reaper"
@@ -193,7 +191,7 @@ func (s *Service) prepare(c command) (start reaper.Command, release func(), err 
 		}
 		files = nil
 	}
-	stdin, err := inputFile(c.input)
+	stdin, err := launch.InputFile(c.input)
 	if err != nil {
 		return start, nil, err
 	}
@@ -289,20 +287,4 @@ func startProblem(err error, dir string) error {
 		return fault.Wrap(err, fault.Forbidden, "permission denied: %s", dir)
 	}
 	return fmt.Errorf("start git: %w", err)
-}
-
-// inputFile returns a file with the given content, to be read from its start.
-func inputFile(content []byte) (*os.File, error) {
-	if len(content) == 0 {
-		return os.Open(os.DevNull)
-	}
-	fd, err := unix.MemfdCreate("stdin", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("memory for standard input: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "stdin")
-	if _, err := f.WriteAt(content, 0); err != nil {
-		return nil, errors.Join(fmt.Errorf("memory for standard input: %w", err), f.Close())
-	}
-	return f, nil
 }

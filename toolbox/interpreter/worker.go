@@ -47,7 +47,7 @@ func (s *Service) startWorker(ctx context.Context, language, dir string) (*worke
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unprocessable, "%s cannot be started: %v; install it in the sandbox", args[0], err)
 	}
-	stdin, err := memoryFile(script)
+	stdin, err := launch.MemoryFile("stdin", []byte(script))
 	if err != nil {
 		return nil, err
 	}
@@ -204,19 +204,6 @@ func (w *worker) kill() {
 	case <-w.child.Done():
 	case <-time.After(2 * time.Second): // hangs in the kernel
 	}
-}
-
-// memoryFile returns a file with the given content, to be read from its start.
-func memoryFile(content string) (*os.File, error) {
-	fd, err := unix.MemfdCreate("stdin", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("memory for standard input: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "stdin")
-	if _, err := f.WriteAt([]byte(content), 0); err != nil {
-		return nil, errors.Join(fmt.Errorf("memory for standard input: %w", err), f.Close())
-	}
-	return f, nil
 }
 
 // socketPair returns our end, with deadlines, and a plain one for a worker.

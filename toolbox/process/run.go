@@ -2,12 +2,7 @@ package process
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"daytona/toolbox/launch"
 	"daytona/toolbox/reaper"
@@ -58,7 +53,7 @@ func run(ctx context.Context, space *launch.Space, j job) (outcome, error) {
 		}
 		j.direct = nil // not a program that the kernel can run: the shell's turn
 	}
-	stdin, err := inputFile(j.input)
+	stdin, err := launch.InputFile(j.input)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -139,22 +134,4 @@ func run(ctx context.Context, space *launch.Space, j job) (outcome, error) {
 // startFailure is the outcome of a job whose program cannot be run.
 func startFailure(err error) outcome {
 	return outcome{exitCode: -1, cause: launch.CauseFailed, output: []byte(err.Error())}
-}
-
-// inputFile returns a file with the given content, to be read from its start.
-// A file rather than a pipe: a shell reads a pipe byte by byte, so as to leave
-// the rest to the programs it runs, and a file in blocks.
-func inputFile(content []byte) (*os.File, error) {
-	if len(content) == 0 {
-		return os.Open(os.DevNull)
-	}
-	fd, err := unix.MemfdCreate("stdin", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("memory for standard input: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "stdin")
-	if _, err := f.WriteAt(content, 0); err != nil {
-		return nil, errors.Join(fmt.Errorf("memory for standard input: %w", err), f.Close())
-	}
-	return f, nil
 }

@@ -151,7 +151,7 @@ var errNotReady = errors.New("the ready interpreter was not used")
 
 // run runs a probe and tells how it went: its output and how it ended.
 func (w *world) run(p probe, ready bool) (string, error) {
-	stdin, err := memoryFile("stdin", []byte(p.code))
+	stdin, err := launch.MemoryFile("stdin", []byte(p.code))
 	if err != nil {
 		return "", err
 	}
@@ -503,7 +503,7 @@ func endsAndFailures(w *world) error {
 		return err
 	}
 	// A program that is ended together with all that it has started.
-	stdin, err := memoryFile("stdin", []byte("import os; os.system('setsid sleep 1000 & sleep 1001')"))
+	stdin, err := launch.MemoryFile("stdin", []byte("import os; os.system('setsid sleep 1000 & sleep 1001')"))
 	if err != nil {
 		return err
 	}

@@ -137,12 +137,12 @@ func (t *template) start(dir string, modules []string) (printed func() bool, err
 			f.Close()
 		}
 	}()
-	stdin, err := memoryFile("stdin", nil)
+	stdin, err := launch.MemoryFile("stdin", nil)
 	if err != nil {
 		return nil, err
 	}
 	files = append(files, stdin)
-	code, err := memoryFile("ready", archive("sitecustomize.py", program))
+	code, err := launch.MemoryFile("ready", archive("sitecustomize.py", program))
 	if err != nil {
 		return nil, err
 	}

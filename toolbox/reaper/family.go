@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -169,32 +170,7 @@ func family(root int, others map[int]bool, all []process, marked func(pid int) b
 
 // living reads the process table without the zombies.
 func living() []process {
-	dir, err := os.Open("/proc")
-	if err != nil {
-		return nil
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return nil
-	}
-	var all []process
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
-		stat, err := os.ReadFile("/proc/" + name + "/stat")
-		if err != nil {
-			continue // it has ended meanwhile
-		}
-		p, ok := parseStat(pid, stat)
-		state := stat[min(bytes.LastIndexByte(stat, ')')+2, len(stat)-1)]
-		if ok && state != 'Z' && state != 'X' {
-			all = append(all, p)
-		}
-	}
-	return all
+	return slices.DeleteFunc(processes(), func(p process) bool { return p.state == 'Z' || p.state == 'X' })
 }
 
 // marked reports whether a process was started with an entry in its environment.

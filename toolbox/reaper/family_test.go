@@ -14,13 +14,13 @@ import (
 
 func TestFamilyMembers(t *testing.T) {
 	all := []process{
-		{1, 0, 1}, {5, 1, 5}, // the toolbox would be 5
-		{10, 5, 10}, {11, 10, 10}, {12, 11, 12}, // the root, what is below it, a session of its own
-		{13, 1, 12},              // a daemon whose leader is 12
-		{14, 1, 14}, {15, 14, 9}, // marked, and below
-		{16, 14, 16}, {17, 16, 16},
-		{20, 5, 20}, {21, 20, 20}, // somebody else's child
-		{30, 1, 30}, {31, 30, 30}, // strangers
+		{1, 0, 1, 'S'}, {5, 1, 5, 'S'}, // the toolbox would be 5
+		{10, 5, 10, 'S'}, {11, 10, 10, 'S'}, {12, 11, 12, 'S'}, // the root, what is below it, a session of its own
+		{13, 1, 12, 'S'},                   // a daemon whose leader is 12
+		{14, 1, 14, 'S'}, {15, 14, 9, 'S'}, // marked, and below
+		{16, 14, 16, 'S'}, {17, 16, 16, 'S'},
+		{20, 5, 20, 'S'}, {21, 20, 20, 'S'}, // somebody else's child
+		{30, 1, 30, 'S'}, {31, 30, 30, 'S'}, // strangers
 	}
 	var asked []int
 	got := family(10, map[int]bool{20: true}, all, func(pid int) bool {
@@ -36,7 +36,7 @@ func TestFamilyMembers(t *testing.T) {
 	if got := family(0, nil, all, func(int) bool { return false }); len(got) != 0 {
 		t.Errorf("without root and mark: %v", got)
 	}
-	if got := family(7, nil, []process{{7, 8, 7}, {8, 7, 8}, {9, 9, 9}}, func(int) bool { return false }); len(got) != 2 {
+	if got := family(7, nil, []process{{7, 8, 7, 'S'}, {8, 7, 8, 'S'}, {9, 9, 9, 'S'}}, func(int) bool { return false }); len(got) != 2 {
 		t.Errorf("parents in a circle: %v", got)
 	}
 }

@@ -204,10 +204,10 @@ func TestStartErrorsNameTheFile(t *testing.T) {
 
 func TestDescendants(t *testing.T) {
 	all := []process{
-		{1, 0, 1}, {10, 1, 1}, {11, 10, 1}, // root 10 and its child
-		{12, 11, 12}, {13, 12, 12}, // another session below it
-		{14, 1, 12},              // a daemon of that session, its parent gone
-		{20, 1, 1}, {21, 20, 20}, // strangers, of the same session as the root
+		{1, 0, 1, 'S'}, {10, 1, 1, 'S'}, {11, 10, 1, 'S'}, // root 10 and its child
+		{12, 11, 12, 'S'}, {13, 12, 12, 'S'}, // another session below it
+		{14, 1, 12, 'S'},                   // a daemon of that session, its parent gone
+		{20, 1, 1, 'S'}, {21, 20, 20, 'S'}, // strangers, of the same session as the root
 	}
 	got := fmt.Sprint(descendants(10, all))
 	if want := "[11 12 13 14]"; got != want {
@@ -217,7 +217,7 @@ func TestDescendants(t *testing.T) {
 
 func TestParseStat(t *testing.T) {
 	p, ok := parseStat(7, []byte("7 (a) b) (c) S 3 7 5 0 -1"))
-	if !ok || p != (process{7, 3, 5}) {
+	if !ok || p != (process{7, 3, 5, 'S'}) {
 		t.Errorf("%+v %v", p, ok)
 	}
 	for _, bad := range []string{"", "7 x", "7 (x) S 3", "7 (x) S a b c d"} {

@@ -45,6 +45,7 @@ func (c *Child) KillTree() {
 // process is what a row of the process table says.
 type process struct {
 	pid, parent, session int
+	state                byte // as /proc shows it
 }
 
 // descendants returns the processes below root, and those that are in the same
@@ -111,5 +112,5 @@ func parseStat(pid int, stat []byte) (process, bool) {
 	}
 	parent, err1 := strconv.Atoi(string(fields[1]))
 	session, err2 := strconv.Atoi(string(fields[3]))
-	return process{pid, parent, session}, err1 == nil && err2 == nil
+	return process{pid, parent, session, fields[0][0]}, err1 == nil && err2 == nil
 }
