@@ -255,7 +255,7 @@ func TestHugeOutputIsBoundedAndSaysSo(t *testing.T) {
 
 func needs(t *testing.T, program string, args ...string) {
 	t.Helper()
-	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput(); err != nil {
 		t.Skipf("%s %s: %v: %s", program, strings.Join(args, " "), err, out)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -218,10 +219,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if cause == nil {
 			return
 		}
-		if cause != http.ErrAbortHandler {
+		err, _ := cause.(error)
+		broken := errors.Is(err, http.ErrAbortHandler) // on purpose, by a handler
+		if !broken {
 			log.Error("handler panicked", "cause", cause, "stack", string(debug.Stack()))
 		}
-		if out.status == 0 && cause != http.ErrAbortHandler {
+		if out.status == 0 && !broken {
 			s.fail(out, r, log, fmt.Errorf("panic: %v", cause))
 			return
 		}

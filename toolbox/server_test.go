@@ -70,7 +70,7 @@ func (s *sandbox) request(method, path string, body any, headers ...string) *htt
 		}
 		reader = bytes.NewReader(encoded)
 	}
-	r, err := http.NewRequest(method, s.url+path, reader)
+	r, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, reader)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -81,8 +81,15 @@ func (s *sandbox) request(method, path string, body any, headers ...string) *htt
 	return r
 }
 
+// reply is an answer whose body has been read.
+type reply struct {
+	StatusCode    int
+	Header        http.Header
+	ContentLength int64
+}
+
 // do sends a request and returns the answer with its whole body.
-func (s *sandbox) do(method, path string, body any, headers ...string) (*http.Response, string) {
+func (s *sandbox) do(method, path string, body any, headers ...string) (reply, string) {
 	s.t.Helper()
 	resp, err := http.DefaultClient.Do(s.request(method, path, body, headers...))
 	if err != nil {
@@ -93,7 +100,7 @@ func (s *sandbox) do(method, path string, body any, headers ...string) (*http.Re
 	if err != nil {
 		s.t.Fatalf("%s %s: %v", method, path, err)
 	}
-	return resp, string(content)
+	return reply{resp.StatusCode, resp.Header, resp.ContentLength}, string(content)
 }
 
 // want sends a request, fails unless the status is as wanted, and decodes the

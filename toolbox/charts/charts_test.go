@@ -85,7 +85,7 @@ func TestNormalise(t *testing.T) {
 func python(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(name, "-c", "import matplotlib, PIL, numpy").Run() == nil {
+		if exec.CommandContext(t.Context(), name, "-c", "import matplotlib, PIL, numpy").Run() == nil {
 			return name
 		}
 	}
@@ -96,7 +96,7 @@ func python(t *testing.T) string {
 // runWrapped runs a program in the wrapper.
 func runWrapped(t *testing.T, code string) (exit int, rest string, found []Chart) {
 	t.Helper()
-	cmd := exec.Command(python(t), "-u", "-", "argument")
+	cmd := exec.CommandContext(t.Context(), python(t), "-u", "-", "argument")
 	cmd.Stdin = strings.NewReader(Wrap(code))
 	cmd.Env = append(os.Environ(), "MPLCONFIGDIR="+t.TempDir())
 	out, _ := cmd.CombinedOutput()

@@ -2,6 +2,7 @@ package files
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -24,8 +25,8 @@ func newService(t *testing.T) (*Service, string) {
 }
 
 // serve answers a request as the toolbox does.
-func serve(h wire.Handler, path, contentType string, body []byte) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body))
+func serve(ctx context.Context, h wire.Handler, path, contentType string, body []byte) *httptest.ResponseRecorder {
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(body))
 	r.Header.Set("Content-Type", contentType)
 	w := httptest.NewRecorder()
 	if err := h(w, r); err != nil {
@@ -96,7 +97,7 @@ func FuzzUpload(f *testing.F) {
 			path   string
 			handle wire.Handler
 		}{{"/files/upload", s.Upload}, {"/files/upload-v2", s.UploadEntry}} {
-			w := serve(route.handle, route.path+"?path=target", contentType, body)
+			w := serve(t.Context(), route.handle, route.path+"?path=target", contentType, body)
 			wantTold(t, w)
 			info, err := os.Stat(target)
 			if stored := err == nil && info.Mode().IsRegular(); w.Code == http.StatusOK && (!stored || info.Size() > int64(len(body))) {
@@ -121,7 +122,7 @@ func FuzzBulkUpload(f *testing.F) {
 			t.Skip()
 		}
 		s, dir := newService(t)
-		w := serve(s.BulkUpload, "/files/bulk-upload", "multipart/form-data; boundary="+boundary, body)
+		w := serve(t.Context(), s.BulkUpload, "/files/bulk-upload", "multipart/form-data; boundary="+boundary, body)
 		wantTold(t, w)
 		var told struct {
 			Files  []uploaded
@@ -171,7 +172,7 @@ func FuzzResolve(f *testing.F) {
 			t.Errorf("Resolve(%q) = %q, outside of %s", path, got, top)
 		}
 		// What comes as a parameter is what is resolved.
-		r := httptest.NewRequest(http.MethodGet, "/files/info?path="+url.QueryEscape(path), nil)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/files/info?path="+url.QueryEscape(path), nil)
 		given, err := s.pathParam(r, "path")
 		if refused := path == "" || strings.ContainsRune(path, 0); refused != (err != nil) || err == nil && given != got {
 			t.Errorf("parameter %q: %q, %v", path, given, err)

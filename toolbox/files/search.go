@@ -105,7 +105,7 @@ func eachLine(r *bufio.Reader, visit func(int, []byte) error) error {
 			_, err = r.ReadSlice('\n')
 		}
 		if err != nil {
-			return nil // the end, or a file that cannot be read on
+			return nil //nolint:nilerr // the end, or a file that cannot be read on
 		}
 	}
 }

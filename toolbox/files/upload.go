@@ -81,7 +81,7 @@ func isMultipart(r *http.Request) bool {
 	return err == nil && strings.HasPrefix(kind, "multipart/")
 }
 
-func malformed(err error) error {
+func malformed(err error) *fault.Error {
 	return fault.Wrap(err, fault.Invalid, "body is not a complete multipart/form-data message").WithCode("INVALID_REQUEST_BODY")
 }
 
@@ -161,7 +161,7 @@ func (s *Service) BulkUpload(w http.ResponseWriter, r *http.Request) error {
 			break
 		}
 		if err != nil {
-			b.fail("read body: %s", malformed(err).(*fault.Error).Text)
+			b.fail("read body: %s", malformed(err).Text)
 			break
 		}
 		s.bulkPart(&b, part)
@@ -191,7 +191,7 @@ func (s *Service) bulkPart(b *bulkUpload, part *multipart.Part) {
 	if field == "path" {
 		text, err := io.ReadAll(io.LimitReader(part, maxPathText))
 		if err != nil {
-			b.fail("path[%d]: %s", index, malformed(err).(*fault.Error).Text)
+			b.fail("path[%d]: %s", index, malformed(err).Text)
 			return
 		}
 		b.paths[index] = string(text)

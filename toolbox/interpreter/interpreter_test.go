@@ -113,7 +113,7 @@ type socket struct {
 
 func (s *server) dial(first any) *socket {
 	s.t.Helper()
-	conn, _, err := websocket.Dial(s.t.Context(), s.url+"/process/interpreter/execute", nil)
+	conn, _, err := websocket.Dial(s.t.Context(), s.url+"/process/interpreter/execute", nil) //nolint:bodyclose // there is none after a handshake
 	if err != nil {
 		s.t.Fatal(err)
 	}

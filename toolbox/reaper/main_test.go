@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 
 func inRole(t *testing.T, role string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	cmd.Stderr = os.Stderr
 	return cmd
@@ -166,7 +166,7 @@ func first() error {
 
 func TestOwnChildrenOnly(t *testing.T) {
 	table := New()
-	stranger := exec.Command("sh", "-c", "exit 3")
+	stranger := exec.CommandContext(t.Context(), "sh", "-c", "exit 3")
 	if err := stranger.Start(); err != nil {
 		t.Fatal(err)
 	}

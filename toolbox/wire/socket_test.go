@@ -31,11 +31,11 @@ func TestAcceptSelectsOneProtocol(t *testing.T) {
 				_ = c.Close(websocket.StatusNormalClosure, "")
 			}))
 			defer server.Close()
-			c, _, err := websocket.Dial(t.Context(), server.URL, &websocket.DialOptions{Subprotocols: tt.offered})
+			c, _, err := websocket.Dial(t.Context(), server.URL, &websocket.DialOptions{Subprotocols: tt.offered}) //nolint:bodyclose // there is none after a handshake
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer c.CloseNow()
+			defer func() { _ = c.CloseNow() }()
 			if got := c.Subprotocol(); got != tt.want {
 				t.Errorf("selected %q, want %q", got, tt.want)
 			}

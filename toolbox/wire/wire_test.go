@@ -52,7 +52,7 @@ func TestDialect(t *testing.T) {
 		{"bare request", nil, false, false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := httptest.NewRequest("GET", "/", nil)
+			r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
 			for k, v := range test.headers {
 				r.Header.Set(k, v)
 			}
@@ -87,7 +87,7 @@ func TestDecodeNamesTheField(t *testing.T) {
 		`nonsense`:                       "not valid JSON",
 	} {
 		var v request
-		err := Decode(httptest.NewRequest("POST", "/", strings.NewReader(body)), &v)
+		err := Decode(httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(body)), &v)
 		if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("Decode(%s) = %v; want %q", body, err, want)
 		}
@@ -95,7 +95,7 @@ func TestDecodeNamesTheField(t *testing.T) {
 }
 
 func TestDescribeKeepsSecrets(t *testing.T) {
-	r := httptest.NewRequest("GET", "/files/info?path=x", nil)
+	r := httptest.NewRequestWithContext(t.Context(), "GET", "/files/info?path=x", nil)
 	now := time.Date(2025, 8, 22, 10, 0, 0, 0, time.UTC)
 	body := Describe(fault.Wrap(errSecret{}, fault.NotFound, "file not found: x").WithCode("FILE_NOT_FOUND"), r, now)
 	want := Error{404, "file not found: x", "Not Found", "FILE_NOT_FOUND", "DAYTONA_DAEMON", "2025-08-22T10:00:00Z", "/files/info", "GET", nil}
