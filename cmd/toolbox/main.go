@@ -119,12 +119,13 @@ func serve(handler *toolbox.Server, listener net.Listener, table *reaper.Table, 
 
 // warmUp makes the sandbox ready for its first use, if it has to wait for that:
 // one that is started for its owner gets its identity at once, and memory is
-// taken only when it is used.
+// taken only when it is used. Where sandboxes are claimed soon after they were
+// booted it does not begin: the processors are wanted for their owners then.
 func warmUp(server *toolbox.Server, asked <-chan struct{}) {
 	select {
 	case <-server.Ready():
 	case <-asked:
-	case <-time.After(500 * time.Millisecond):
+	case <-time.After(5 * time.Second):
 		server.WarmUp()
 	}
 }
