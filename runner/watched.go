@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"daytona/internal/fault"
@@ -37,18 +38,24 @@ func (t watched) RoundTrip(req *http.Request) (*http.Response, error) {
 	// body lives on this context.
 	ctx, giveUp := context.WithCancelCause(req.Context())
 	watching, stop := context.WithCancel(ctx)
+	// Answered or given up, whichever comes first: a request that was answered
+	// at the last moment must not lose its body.
+	var decided atomic.Bool
 	timer := time.AfterFunc(t.probes.after, func() {
-		if t.silent(watching) {
+		if t.silent(watching) && decided.CompareAndSwap(false, true) {
 			giveUp(errSilent)
 		}
 	})
 	res, err := t.link.transport.RoundTrip(req.WithContext(ctx))
 	timer.Stop()
 	stop()
-	if err != nil {
-		if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
-			err = cause
+	if !decided.CompareAndSwap(false, true) {
+		if err == nil {
+			err = res.Body.Close()
 		}
+		return nil, errors.Join(errSilent, err)
+	}
+	if err != nil {
 		giveUp(err)
 	}
 	return res, err

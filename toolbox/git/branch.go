@@ -84,24 +84,18 @@ func (s *Service) branchRequest(r *http.Request) (req branchRequest, err error) 
 
 // CreateBranch answers POST /git/branches: a new branch at HEAD, checked out.
 func (s *Service) CreateBranch(w http.ResponseWriter, r *http.Request) error {
-	req, err := s.branchRequest(r)
-	if err != nil {
-		return err
-	}
-	root, release, err := s.locked(req.Path)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if err := s.do(r.Context(), command{dir: root, args: []string{"checkout", "--quiet", "--no-track", "-b", req.Name}}); err != nil {
-		return err
-	}
-	return done(w, http.StatusCreated)
+	return s.changeBranch(w, r, http.StatusCreated, "checkout", "--quiet", "--no-track", "-b")
 }
 
 // DeleteBranch answers DELETE /git/branches, whose body names the branch. One
 // whose commits are nowhere else is deleted too.
 func (s *Service) DeleteBranch(w http.ResponseWriter, r *http.Request) error {
+	return s.changeBranch(w, r, http.StatusNoContent, "branch", "--quiet", "-D", "--")
+}
+
+// changeBranch runs git with args and then the branch that the request names,
+// and answers with status.
+func (s *Service) changeBranch(w http.ResponseWriter, r *http.Request, status int, args ...string) error {
 	req, err := s.branchRequest(r)
 	if err != nil {
 		return err
@@ -111,10 +105,10 @@ func (s *Service) DeleteBranch(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer release()
-	if err := s.do(r.Context(), command{dir: root, args: []string{"branch", "--quiet", "-D", "--", req.Name}}); err != nil {
+	if err := s.do(r.Context(), command{dir: root, args: append(args, req.Name)}); err != nil {
 		return err
 	}
-	return done(w, http.StatusNoContent)
+	return done(w, status)
 }
 
 type checkoutRequest struct {
