@@ -85,9 +85,10 @@ type Sandbox struct {
 	Warm      bool // it was claimed from the pool
 }
 
-// Event says that a sandbox changed without being told to.
+// Event says that a sandbox changed without being told to, or that an image did.
 type Event struct {
-	Sandbox Sandbox
+	Sandbox  Sandbox
+	Snapshot string // name of the image that changed; then Sandbox is empty
 }
 
 // SnapshotState is what a runner knows of a snapshot.
@@ -95,6 +96,8 @@ type SnapshotState string
 
 // The states of a snapshot on a runner.
 const (
+	SnapshotPending  SnapshotState = "pending" // waits for its turn; see Waiting
+	SnapshotPulling  SnapshotState = "pulling"
 	SnapshotBuilding SnapshotState = "building"
 	SnapshotReady    SnapshotState = "ready"
 	SnapshotFailed   SnapshotState = "failed"
@@ -106,6 +109,7 @@ type Snapshot struct {
 	State      SnapshotState
 	Reason     string // why it failed
 	Progress   string // one line a person can read, while building
+	Waiting    int    // while pending: how many are before it
 	SizeBytes  int64
 	Entrypoint []string
 }
