@@ -24,6 +24,7 @@ func (r *Runner) Snapshots(ctx context.Context) ([]runnerapi.Snapshot, error) {
 			State:      runnerapi.SnapshotReady,
 			SizeBytes:  img.SizeBytes,
 			Entrypoint: append(append([]string{}, img.Config.Entrypoint...), img.Config.Cmd...),
+			Isolation:  img.Config.Labels[runnerapi.IsolationLabel],
 		})
 	}
 	for _, snap := range r.builds.all() {

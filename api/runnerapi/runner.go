@@ -112,7 +112,14 @@ type Snapshot struct {
 	Waiting    int    // while pending: how many are before it
 	SizeBytes  int64
 	Entrypoint []string
+	// Isolation is what the image asks for by its label IsolationLabel; "" is
+	// nothing.
+	Isolation string
 }
+
+// IsolationLabel of an image names the weakest isolation that its sandboxes may
+// have.
+const IsolationLabel = "dev.daytona.isolation"
 
 // Info describes a runner.
 type Info struct {

@@ -27,7 +27,8 @@ type Member struct {
 // Want is what a sandbox needs of a runner.
 type Want struct {
 	Region    string // id; "" is any
-	Isolation string // "" is any
+	Isolation string // as the request asks; "" is none
+	AtLeast   string // isolation that the image asks for; "" is none
 	CPU       int
 	MemoryGiB int
 	DiskGiB   int
@@ -90,8 +91,8 @@ func (f *Fleet) Place(ctx context.Context, w Want) (Member, error) {
 	}
 	switch len(fit) {
 	case 0:
-		if !f.offers(w.Region, w.Isolation) {
-			return Member{}, fault.New(fault.Invalid, "isolation: no runner in region %q offers %q", w.Region, w.Isolation)
+		if err := f.isolates(w); err != nil {
+			return Member{}, err
 		}
 		return Member{}, fault.New(fault.Invalid,
 			"No available runners: none in region %q offers %d CPU, %d GiB of memory and %d GiB of disk", w.Region, w.CPU, w.MemoryGiB, w.DiskGiB)
@@ -119,7 +120,7 @@ func (f *Fleet) Place(ctx context.Context, w Want) (Member, error) {
 // are shared, and idle sandboxes use little of either.
 func fits(m Member, w Want) bool {
 	return (w.Region == "" || m.Region == w.Region) &&
-		(w.Isolation == "" || slices.Contains(m.Info.Isolations, w.Isolation)) &&
+		isolates(m, w) == nil &&
 		(m.Info.DiskMiB == 0 || int64(w.DiskGiB)*1024 <= m.Info.DiskMiB)
 }
 
@@ -196,9 +197,21 @@ func (s *Regions) Resolve(ctx context.Context, orgID, target string) (string, er
 	return "", fault.New(fault.Invalid, "target: region %q does not exist; GET /regions lists those there are", target)
 }
 
-// offers reports whether a runner in a region offers an isolation; "" is any.
-func (f *Fleet) offers(region, isolation string) bool {
-	return isolation == "" || slices.ContainsFunc(f.Members(), func(m Member) bool {
-		return (region == "" || m.Region == region) && slices.Contains(m.Info.Isolations, isolation)
-	})
+// isolates says why no runner in the region isolates as w wants, or nil.
+func (f *Fleet) isolates(w Want) error {
+	var err error
+	for _, m := range f.Members() {
+		if w.Region != "" && m.Region != w.Region {
+			continue
+		}
+		if err = isolates(m, w); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func isolates(m Member, w Want) error {
+	_, err := Isolate(m.Info.Isolations, w.Isolation, w.AtLeast)
+	return err
 }

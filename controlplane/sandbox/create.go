@@ -109,7 +109,7 @@ func (m *Manager) place(ctx context.Context, orgID, userID string, plan Plan) (S
 		return fail(err)
 	}
 	now := m.now()
-	sb.OrgID, sb.UserID, sb.SnapshotID, sb.Image = orgID, userID, sn.ID, sn.Name
+	sb.OrgID, sb.UserID, sb.SnapshotID, sb.Image = orgID, userID, sn.ID, sn.Image
 	if plan.OwnsResources {
 		sb.BuildInfo = newBuildInfo(plan.Dockerfile, now)
 	} else {
@@ -117,9 +117,12 @@ func (m *Manager) place(ctx context.Context, orgID, userID string, plan Plan) (S
 		sb.CPU, sb.GPU, sb.MemoryGiB, sb.DiskGiB = sn.CPU, sn.GPU, sn.MemoryGiB, sn.DiskGiB
 	}
 	member, err := m.c.Runners.Place(ctx, fleet.Want{
-		Region: sb.Target, Isolation: sb.Isolation, CPU: sb.CPU, MemoryGiB: sb.MemoryGiB, DiskGiB: sb.DiskGiB,
+		Region: sb.Target, Isolation: sb.Isolation, AtLeast: sn.Isolation, CPU: sb.CPU, MemoryGiB: sb.MemoryGiB, DiskGiB: sb.DiskGiB,
 	})
 	if err != nil {
+		return fail(err)
+	}
+	if sb.Isolation, err = fleet.Isolate(member.Info.Isolations, sb.Isolation, sn.Isolation); err != nil {
 		return fail(err)
 	}
 	sb.RunnerID = member.ID

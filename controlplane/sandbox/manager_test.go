@@ -630,3 +630,20 @@ func TestIsolationIsOneOfThoseOffered(t *testing.T) {
 		t.Errorf("the error does not name what was wrong: %v", err)
 	}
 }
+
+func TestAnImageMayAskForAnIsolation(t *testing.T) {
+	w := newWorld(t)
+	w.runner.SetSnapshot(runnerapi.Snapshot{Name: "guarded", State: runnerapi.SnapshotReady, Isolation: "gvisor"})
+	w.runner.SetSnapshot(runnerapi.Snapshot{Name: "modest", State: runnerapi.SnapshotReady, Isolation: "fake"})
+	w.syncImages()
+	for _, request := range []*string{nil, ptr("fake")} { // the runner offers nothing but fake
+		_, err := w.m.Create(w.ctx, w.org, "u", sandbox.CreateRequest{Snapshot: ptr("guarded"), Isolation: request}, "")
+		w.wantKind(err, fault.Invalid)
+		if err == nil || !strings.Contains(err.Error(), "isolation") || !strings.Contains(err.Error(), "gvisor") {
+			t.Errorf("error %v", err)
+		}
+	}
+	if sb := w.create(sandbox.CreateRequest{Snapshot: ptr("modest")}); sb.State != sandbox.Started {
+		t.Errorf("sandbox is %s", sb.State)
+	}
+}

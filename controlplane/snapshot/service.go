@@ -114,7 +114,7 @@ func (s *Service) Bootstrap(ctx context.Context) error {
 func (s *Service) fresh(name string, now time.Time) Snapshot {
 	now = now.UTC().Truncate(time.Millisecond)
 	return Snapshot{
-		ID: uuid.NewString(), General: true, Name: name, ImageName: name, State: Building,
+		ID: uuid.NewString(), General: true, Name: name, ImageName: name, Image: name, State: Building,
 		CPU: 1, MemoryGiB: 1, DiskGiB: 3, CreatedAt: now, UpdatedAt: now,
 	}
 }
@@ -225,13 +225,14 @@ func merge(row Snapshot, seen runnerapi.Snapshot) (next Snapshot, changed bool) 
 		size := seen.SizeBytes
 		next.SizeBytes = &size
 		next.Entrypoint = append([]string{}, seen.Entrypoint...)
+		next.Isolation = fleet.Stronger(row.Isolation, seen.Isolation)
 	case runnerapi.SnapshotFailed:
 		reason := cmp.Or(strings.TrimSpace(seen.Reason), "The runner gave no reason")
 		next.State, next.ErrorReason = Failed, &reason
 	default:
 		next.State, next.Progress = Building, seen.Progress
 	}
-	same := next.State == row.State && next.Progress == row.Progress &&
+	same := next.State == row.State && next.Progress == row.Progress && next.Isolation == row.Isolation &&
 		deref(next.ErrorReason) == deref(row.ErrorReason) && deref(next.SizeBytes) == deref(row.SizeBytes) &&
 		slices.Equal(next.Entrypoint, row.Entrypoint)
 	return next, !same

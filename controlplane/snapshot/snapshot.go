@@ -31,11 +31,16 @@ const (
 
 // Snapshot is an image with the resources that its sandboxes get.
 type Snapshot struct {
-	ID            string // UUID
-	OrgID         string // "" for a general one
-	General       bool
-	Name          string // unique in its organization
-	ImageName     string // what it was made of; "" for a build
+	ID        string // UUID
+	OrgID     string // "" for a general one
+	General   bool
+	Name      string // unique in its organization
+	ImageName string // what it was made of; "" for a build
+	Image     string // what runners call its content
+	Build     *BuildInfo
+	// Isolation is the weakest that its sandboxes may have, by the request
+	// that made it or by a label of the image; "" leaves it to the operator.
+	Isolation     string
 	State         State
 	SizeBytes     *int64   // nil until known
 	Entrypoint    []string // nil until known
@@ -48,6 +53,14 @@ type Snapshot struct {
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 	LastUsedAt    *time.Time
+}
+
+// BuildInfo is the definition of a snapshot that is built.
+type BuildInfo struct {
+	Dockerfile string    `json:"dockerfile"`
+	Contexts   []string  `json:"contexts"` // hashes, as they were given
+	CreatedAt  time.Time `json:"createdAt"`
+	UpdatedAt  time.Time `json:"updatedAt"`
 }
 
 // SizeGB is the size in GB (10^9 bytes), nil until known.
@@ -119,7 +132,7 @@ type Store interface {
 	// this name, and returns the row that there is.
 	EnsureSnapshot(ctx context.Context, s Snapshot) (Snapshot, error)
 	// MoveSnapshot stores what s says about its content (state, size,
-	// entrypoint, reason, progress) if the row is still in state from, else
+	// entrypoint, isolation, reason, progress) if the row is still in state from, else
 	// it is fault.Conflict.
 	MoveSnapshot(ctx context.Context, s Snapshot, from State) error
 	TouchSnapshot(ctx context.Context, id string, at time.Time) error

@@ -10,12 +10,13 @@ import (
 )
 
 const snapshotColumns = `id, org_id, general, name, image_name, state, size_bytes, entrypoint, cpu, gpu, memory_gib, disk_gib,
-	error_reason, progress, source_sandbox_id, created_at, updated_at, last_used_at`
+	error_reason, progress, source_sandbox_id, created_at, updated_at, last_used_at, image, isolation, build_info`
 
 func scanSnapshot(r scanner) (s snapshot.Snapshot, err error) {
 	err = r.Scan(&s.ID, &s.OrgID, &s.General, &s.Name, &s.ImageName, &s.State, &s.SizeBytes, jsonTo{&s.Entrypoint},
 		&s.CPU, &s.GPU, &s.MemoryGiB, &s.DiskGiB, textPtrTo{&s.ErrorReason}, &s.Progress, &s.SourceSandbox,
-		timeTo{&s.CreatedAt}, timeTo{&s.UpdatedAt}, timePtrTo{&s.LastUsedAt})
+		timeTo{&s.CreatedAt}, timeTo{&s.UpdatedAt}, timePtrTo{&s.LastUsedAt},
+		&s.Image, &s.Isolation, jsonTo{&s.Build})
 	return s, err
 }
 
@@ -29,10 +30,7 @@ func entrypointValue(s snapshot.Snapshot) any {
 // EnsureSnapshot implements snapshot.Store.
 func (db *DB) EnsureSnapshot(ctx context.Context, s snapshot.Snapshot) (out snapshot.Snapshot, err error) {
 	err = db.tx(ctx, func(c conn) error {
-		if _, err := c.exec(ctx, `INSERT INTO snapshots (`+snapshotColumns+`) VALUES (`+marks(18)+`) ON CONFLICT (org_id, name) DO NOTHING`,
-			s.ID, s.OrgID, s.General, s.Name, s.ImageName, s.State, s.SizeBytes, entrypointValue(s),
-			s.CPU, s.GPU, s.MemoryGiB, s.DiskGiB, s.ErrorReason, s.Progress, s.SourceSandbox,
-			millis(s.CreatedAt), millis(s.UpdatedAt), millisPtr(s.LastUsedAt)); err != nil {
+		if _, err := insertSnapshot(ctx, c, s); err != nil {
 			return err
 		}
 		out, err = find(ctx, db, c, scanSnapshot, `SELECT `+snapshotColumns+` FROM snapshots WHERE org_id = ? AND name = ?`, s.OrgID, s.Name)
@@ -41,11 +39,23 @@ func (db *DB) EnsureSnapshot(ctx context.Context, s snapshot.Snapshot) (out snap
 	return out, err
 }
 
+// insertSnapshot returns how many rows it made: none when the name is taken.
+func insertSnapshot(ctx context.Context, c conn, s snapshot.Snapshot) (int64, error) {
+	var build any
+	if s.Build != nil {
+		build = text(s.Build)
+	}
+	return c.exec(ctx, `INSERT INTO snapshots (`+snapshotColumns+`) VALUES (`+marks(21)+`) ON CONFLICT (org_id, name) DO NOTHING`,
+		s.ID, s.OrgID, s.General, s.Name, s.ImageName, s.State, s.SizeBytes, entrypointValue(s),
+		s.CPU, s.GPU, s.MemoryGiB, s.DiskGiB, s.ErrorReason, s.Progress, s.SourceSandbox,
+		millis(s.CreatedAt), millis(s.UpdatedAt), millisPtr(s.LastUsedAt), s.Image, s.Isolation, build)
+}
+
 // MoveSnapshot implements snapshot.Store.
 func (db *DB) MoveSnapshot(ctx context.Context, s snapshot.Snapshot, from snapshot.State) error {
-	n, err := db.writer().exec(ctx, `UPDATE snapshots SET state = ?, size_bytes = ?, entrypoint = ?, error_reason = ?, progress = ?, updated_at = ?
+	n, err := db.writer().exec(ctx, `UPDATE snapshots SET state = ?, size_bytes = ?, entrypoint = ?, isolation = ?, error_reason = ?, progress = ?, updated_at = ?
 		WHERE id = ? AND state = ?`,
-		s.State, s.SizeBytes, entrypointValue(s), s.ErrorReason, s.Progress, millis(s.UpdatedAt), s.ID, from)
+		s.State, s.SizeBytes, entrypointValue(s), s.Isolation, s.ErrorReason, s.Progress, millis(s.UpdatedAt), s.ID, from)
 	if err == nil && n == 0 {
 		return fault.New(fault.Conflict, "Snapshot %s is no longer %s", s.Name, from)
 	}

@@ -11,7 +11,7 @@ import (
 
 func image(orgID, name string) snapshot.Snapshot {
 	return snapshot.Snapshot{
-		ID: uuid.NewString(), OrgID: orgID, General: orgID == "", Name: name, ImageName: name, State: snapshot.Building,
+		ID: uuid.NewString(), OrgID: orgID, General: orgID == "", Name: name, ImageName: name, Image: "image-of-" + name, State: snapshot.Building,
 		CPU: 1, MemoryGiB: 1, DiskGiB: 3, CreatedAt: epoch, UpdatedAt: epoch,
 	}
 }
@@ -28,6 +28,7 @@ func snapshots(t *testing.T, w *world) {
 
 	ready := slim
 	ready.State, ready.SizeBytes, ready.Entrypoint, ready.UpdatedAt = snapshot.Active, ptr[int64](5e9), []string{"sleep", "infinity"}, at(1)
+	ready.Isolation = "gvisor"
 	w.must(w.MoveSnapshot(w.ctx, ready, snapshot.Building))
 	w.wantKind(w.MoveSnapshot(w.ctx, slim, snapshot.Building), fault.Conflict)
 	w.must(w.TouchSnapshot(w.ctx, slim.ID, at(9)))
@@ -39,8 +40,11 @@ func snapshots(t *testing.T, w *world) {
 		w.same("found by "+by, got, ready)
 	}
 
-	own, err := w.EnsureSnapshot(w.ctx, image("o1", "slim"))
+	mine := image("o1", "slim")
+	mine.Build = &snapshot.BuildInfo{Dockerfile: "FROM x", Contexts: []string{"h"}, CreatedAt: epoch, UpdatedAt: at(1)}
+	own, err := w.EnsureSnapshot(w.ctx, mine)
 	w.must(err)
+	w.same("an own one", own, mine)
 	got, err = w.FindSnapshot(w.ctx, "o1", "slim")
 	w.must(err)
 	w.same("the organization's own wins", got, own)
