@@ -31,6 +31,13 @@ type Roots interface {
 	Delete(ctx context.Context, id string) error
 	// Usage says how full the sandbox's disk is.
 	Usage(ctx context.Context, id string) (rootfs.Usage, error)
+	// Pull fetches an image from its registry, with the credentials whose prefix
+	// fits best. Each call of progress is a line to read.
+	Pull(ctx context.Context, name, ref string, auths []runnerapi.RegistryAuth, progress func(string)) (rootfs.Image, error)
+	// Derive gives what an image holds another name and configuration.
+	Derive(ctx context.Context, from, name string, change func(*ocispec.ImageConfig)) (rootfs.Image, error)
+	// RemoveImage removes a name. Roots that were made of it stay as they are.
+	RemoveImage(ctx context.Context, name string) error
 	// Commit makes an image of a root that is not mounted.
 	Commit(ctx context.Context, id, name string, change func(*ocispec.ImageConfig)) (rootfs.Image, error)
 	// Reconcile removes every root whose id is not in keep.
@@ -95,6 +102,11 @@ type Config struct {
 	// Snapshots says which snapshots are ours to make and how, each after the
 	// one that it is made on top of.
 	Snapshots []*SnapshotConfig
+	// Builder makes images from Dockerfiles; nil means that this runner does not.
+	Builder Builder
+	// ImageJobs is how many images are pulled or built at the same time.
+	// Defaults to half the number of CPUs, at least 2.
+	ImageJobs int
 	// Parts are closed by Close, the last first, when the runner does not
 	// need them any more.
 	Parts []io.Closer
@@ -154,6 +166,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Parallel = or(c.Parallel, max(4, 2*runtime.NumCPU()))
 	c.ReadyTimeout = or(c.ReadyTimeout, 60*time.Second)
 	c.StopGrace = or(c.StopGrace, 5*time.Second)
+	c.ImageJobs = or(c.ImageJobs, imageJobs())
 	c.MemoryReserveMiB = or(c.MemoryReserveMiB, 1024)
 	c.Log = or(c.Log, slog.Default())
 	return c, nil

@@ -124,6 +124,12 @@ func (r *Runner) image(ctx context.Context, name string) (rootfs.Image, error) {
 			}
 			return img, fault.New(fault.Unavailable, "snapshot %s is still being made: %s", name, snap.Progress)
 		}
+		if snap, ok := r.images.Find(name); ok {
+			if snap.State == runnerapi.SnapshotFailed {
+				return img, fault.New(fault.Unavailable, "snapshot %s could not be made: %s", name, snap.Reason)
+			}
+			return img, fault.New(fault.Unavailable, "snapshot %s is still being made", name)
+		}
 		return img, fault.New(fault.NotFound, "snapshot %s not found", name)
 	}
 	return img, err

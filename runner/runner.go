@@ -23,6 +23,7 @@ import (
 	"daytona/api/runnerapi"
 	"daytona/internal/fault"
 	"daytona/internal/version"
+	"daytona/runner/imagequeue"
 )
 
 // Runner keeps the sandboxes of one host. It implements runnerapi.Runner.
@@ -50,6 +51,7 @@ type Runner struct {
 
 	refill chan struct{} // wakes the warm pool's worker
 	builds builds        // our snapshots while they are made
+	images *imagequeue.Queue
 
 	ctx    context.Context // ends with Close; watches live in it
 	cancel context.CancelFunc
@@ -110,7 +112,17 @@ func (r *Runner) open(ctx context.Context) (err error) {
 	if r.toolbox, err = keepProgram(filepath.Join(r.cfg.Dir, "toolbox"), r.cfg.Toolbox); err != nil {
 		return err
 	}
-	return r.recover(ctx)
+	r.images, err = imagequeue.Open(imagequeue.Config{
+		Dir: filepath.Join(r.cfg.Dir, "images"), Parallel: r.cfg.ImageJobs, Make: r.makeImage, Log: r.log,
+		Changed: func(name string) { r.publish(runnerapi.Event{Snapshot: name}) },
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.recover(ctx); err != nil {
+		return err
+	}
+	return r.openImages(ctx)
 }
 
 // Run does the work in the background until ctx ends: our snapshots, the
@@ -158,7 +170,7 @@ func (r *Runner) Close(ctx context.Context) error {
 	closed := r.closed
 	r.closed = true
 	r.mu.Unlock()
-	err := r.awaitOperations(ctx)
+	err := errors.Join(r.images.Close(), r.awaitOperations(ctx))
 	if closed {
 		return err
 	}

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"daytona/api/runnerapi"
 )
@@ -16,7 +17,7 @@ func (r *Runner) Snapshots(ctx context.Context) ([]runnerapi.Snapshot, error) {
 	}
 	list := []runnerapi.Snapshot{}
 	for _, img := range imgs {
-		if _, internal := img.Config.Labels[internalLabel]; internal || r.isBase(img.Name) {
+		if _, internal := img.Config.Labels[internalLabel]; internal || r.isBase(img.Name) || strings.HasPrefix(img.Name, stagingPrefix) {
 			continue
 		}
 		list = append(list, runnerapi.Snapshot{
@@ -27,7 +28,7 @@ func (r *Runner) Snapshots(ctx context.Context) ([]runnerapi.Snapshot, error) {
 			Isolation:  img.Config.Labels[runnerapi.IsolationLabel],
 		})
 	}
-	for _, snap := range r.builds.all() {
+	for _, snap := range append(r.builds.all(), r.images.Snapshots()...) {
 		// An old one serves until the new one is there.
 		if !slices.ContainsFunc(list, func(s runnerapi.Snapshot) bool { return s.Name == snap.Name }) {
 			list = append(list, snap)

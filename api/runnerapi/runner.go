@@ -105,13 +105,16 @@ const (
 
 // Snapshot is an image that a runner holds or is making.
 type Snapshot struct {
-	Name       string
-	State      SnapshotState
-	Reason     string // why it failed
-	Progress   string // one line a person can read, while building
-	Waiting    int    // while pending: how many are before it
-	SizeBytes  int64
-	Entrypoint []string
+	Name   string
+	State  SnapshotState
+	Reason string // why it failed
+	// Interrupted says that it failed because the runner was restarted, and needs
+	// the passwords and contexts of its ImageSpec again: EnsureImage goes on.
+	Interrupted bool
+	Progress    string // one line a person can read, while building
+	Waiting     int    // while pending: how many are before it
+	SizeBytes   int64
+	Entrypoint  []string
 	// Isolation is what the image asks for by its label IsolationLabel; "" is
 	// nothing.
 	Isolation string
@@ -161,6 +164,7 @@ type Runner interface {
 
 	// Snapshots lists what the runner holds or is making.
 	Snapshots(ctx context.Context) ([]Snapshot, error)
+	Images
 
 	// ServeToolbox forwards a request to the toolbox of a running sandbox.
 	// r.URL.Path and RawPath are the toolbox's own ("/files/info"). It adds

@@ -27,6 +27,7 @@ type Runner struct {
 	onCreate  func(runnerapi.Spec) error
 	specs     map[string]runnerapi.Spec
 	watchers  []chan runnerapi.Event
+	images    images
 }
 
 // Snapshot is the name of the snapshot that a Runner holds from the start.
@@ -196,12 +197,7 @@ func (r *Runner) Die(id string, cause runnerapi.Cause) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	sb := r.put(id, runnerapi.StateStopped, cause)
-	for _, ch := range r.watchers {
-		select {
-		case ch <- runnerapi.Event{Sandbox: sb}:
-		default:
-		}
-	}
+	r.tell(runnerapi.Event{Sandbox: sb})
 }
 
 // Snapshots implements runnerapi.Runner.

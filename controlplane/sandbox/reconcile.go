@@ -109,7 +109,9 @@ func (m *Manager) watchNew(ctx context.Context, watching *sync.Map) {
 		m.busy.Go(func() {
 			defer watching.Delete(member.ID)
 			for e := range events {
-				m.kick(e.Sandbox.ID, nudge{inspect: true})
+				if e.Sandbox.ID != "" { // else it is about an image
+					m.kick(e.Sandbox.ID, nudge{inspect: true})
+				}
 			}
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"sort"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"daytona/api/runnerapi"
@@ -130,6 +131,47 @@ func (r *Roots) Commit(ctx context.Context, id, name string, change func(*ocispe
 	}
 	r.SetImage(img)
 	return img, nil
+}
+
+// Pull implements runner.Roots. What comes is as empty as all are; its digest
+// follows from the reference.
+func (r *Roots) Pull(ctx context.Context, name, ref string, _ []runnerapi.RegistryAuth, progress func(string)) (rootfs.Image, error) {
+	progress("resolving " + ref)
+	if err := r.pass(ctx, "Pull"); err != nil {
+		return rootfs.Image{}, err
+	}
+	img := rootfs.Image{Name: name, Digest: digest.FromString(ref).String(), Config: ocispec.ImageConfig{User: "daytona", WorkingDir: "/home/daytona"}}
+	r.SetImage(img)
+	return img, nil
+}
+
+// Derive implements runner.Roots.
+func (r *Roots) Derive(ctx context.Context, from, name string, change func(*ocispec.ImageConfig)) (rootfs.Image, error) {
+	if err := r.pass(ctx, "Derive"); err != nil {
+		return rootfs.Image{}, err
+	}
+	img, err := r.Image(ctx, from)
+	if err != nil {
+		return img, err
+	}
+	img.Name = name
+	change(&img.Config)
+	r.SetImage(img)
+	return img, nil
+}
+
+// RemoveImage implements runner.Roots.
+func (r *Roots) RemoveImage(ctx context.Context, name string) error {
+	if err := r.pass(ctx, "RemoveImage"); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.img[name]; !ok {
+		return fault.New(fault.NotFound, "image %s not found", name)
+	}
+	delete(r.img, name)
+	return nil
 }
 
 // Roots lists the ids that have a root.

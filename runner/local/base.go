@@ -78,7 +78,7 @@ func makeBase(ctx context.Context, cfg Config, store *rootfs.Store, name string,
 	err := reachable(ctx, ref, cfg.RegistryMirrors)
 	if err == nil {
 		progress("pulling " + ref)
-		_, err = store.Pull(ctx, name, ref, progress)
+		_, err = store.Pull(ctx, name, ref, nil, progress)
 	}
 	if err == nil || ctx.Err() != nil {
 		return err

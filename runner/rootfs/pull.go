@@ -23,11 +23,27 @@ import (
 	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"daytona/api/runnerapi"
 	"daytona/internal/fault"
 )
 
 // maxMetadataBytes bounds manifests and configurations, which are read into memory.
 const maxMetadataBytes = 8 << 20
+
+// parseRef parses a reference as people write it.
+func parseRef(ref string) (reference.Named, error) {
+	named, err := reference.ParseDockerRef(ref)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "%q is not a valid image reference: write it as in \"debian:12.11\" or \"registry.example.com/team/name:1.0\"", ref)
+	}
+	return named, nil
+}
+
+// CheckRef refuses a reference that cannot be pulled, as Invalid.
+func CheckRef(ref string) error {
+	_, err := parseRef(ref)
+	return err
+}
 
 func hostPlatform() ocispec.Platform {
 	p := platforms.DefaultSpec()
@@ -35,17 +51,17 @@ func hostPlatform() ocispec.Platform {
 }
 
 // Pull fetches ref ("python:3.12", "host/name@sha256:...") for this machine's
-// platform, unpacks it and gives it a name. progress may be nil; it gets lines
-// for a person. Errors: Invalid for a bad ref, NotFound, Forbidden when the
+// platform, unpacks it and gives it a name. Of auths the one with the longest
+// prefix counts. progress may be nil; it gets lines for a person. Errors: Invalid for a bad ref, NotFound, Forbidden when the
 // registry refuses, Unprocessable for an image that this machine cannot use,
 // Unavailable when the registry cannot be reached or sends damaged data.
-func (s *Store) Pull(ctx context.Context, name, ref string, progress func(string)) (Image, error) {
+func (s *Store) Pull(ctx context.Context, name, ref string, auths []runnerapi.RegistryAuth, progress func(string)) (Image, error) {
 	if err := checkName(name); err != nil {
 		return Image{}, err
 	}
-	named, err := reference.ParseDockerRef(ref)
+	named, err := parseRef(ref)
 	if err != nil {
-		return Image{}, fault.Wrap(err, fault.Invalid, "%q is not a valid image reference", ref)
+		return Image{}, err
 	}
 	if err := s.room(0); err != nil {
 		return Image{}, err
@@ -54,7 +70,7 @@ func (s *Store) Pull(ctx context.Context, name, ref string, progress func(string
 		progress = func(string) {}
 	}
 	im, err := s.leased(s.scope(ctx), func(ctx context.Context) (Image, error) {
-		return s.pull(ctx, name, named.String(), progress)
+		return s.pull(ctx, name, named, auths, progress)
 	})
 	if err != nil {
 		return Image{}, pullFault(err, ref)
@@ -62,10 +78,16 @@ func (s *Store) Pull(ctx context.Context, name, ref string, progress func(string
 	return im, nil
 }
 
-func (s *Store) pull(ctx context.Context, name, ref string, progress func(string)) (Image, error) {
+func (s *Store) pull(ctx context.Context, name string, named reference.Named, auths []runnerapi.RegistryAuth, progress func(string)) (Image, error) {
+	ref := named.String()
 	transport := docker.DefaultHTTPTransport(nil)
 	defer transport.CloseIdleConnections()
-	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: s.registryHosts(&http.Client{Transport: transport})})
+	creds := func(host string) (string, string, error) {
+		a, _ := FindAuth(auths, host, reference.Path(named))
+		return a.Username, a.Password, nil
+	}
+	client := &http.Client{Transport: impatient{transport, registryPatience}}
+	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: s.registryHosts(client, creds)})
 	progress("resolving " + ref)
 	resolved, desc, err := resolver.Resolve(ctx, ref)
 	if err != nil {
@@ -145,8 +167,8 @@ func boundSizes(s *Store, meter *pullMeter) images.HandlerFunc {
 
 // registryHosts says where a registry's images are asked for: its mirror first
 // if there is one, then itself. Registries on this machine speak plain HTTP.
-func (s *Store) registryHosts(client *http.Client) docker.RegistryHosts {
-	auth := docker.NewDockerAuthorizer(docker.WithAuthClient(client))
+func (s *Store) registryHosts(client *http.Client, creds func(host string) (string, string, error)) docker.RegistryHosts {
+	auth := docker.NewDockerAuthorizer(docker.WithAuthClient(client), docker.WithAuthCreds(creds))
 	origin := docker.ConfigureDefaultRegistries(
 		docker.WithClient(client), docker.WithAuthorizer(auth), docker.WithPlainHTTP(docker.MatchLocalhost))
 	return func(host string) ([]docker.RegistryHost, error) {
@@ -180,18 +202,24 @@ func (m *pullMeter) wrap(f remotes.Fetcher) remotes.Fetcher {
 		if err != nil {
 			return nil, err
 		}
-		return &meteredBody{rc, m}, nil
+		return &meteredBody{rc, m, desc.Size}, nil
 	})
 }
 
 type meteredBody struct {
 	io.ReadCloser
-	m *pullMeter
+	m    *pullMeter
+	left int64
 }
 
+// Read refuses more than was announced: a registry that never ends must not
+// fill the disk.
 func (b *meteredBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.m.done.Add(int64(n))
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fmt.Errorf("%w: more data than the manifest announces", errdefs.ErrFailedPrecondition)
+	}
 	return n, err
 }
 

@@ -170,7 +170,7 @@ func TestPull(t *testing.T) {
 	r.sample(t)
 	s := testStore(t, Config{Mirrors: map[string]string{"docker.io": r.URL}})
 	var lines []string
-	im, err := s.Pull(t.Context(), "direct", r.host()+"/library/sample:1", func(l string) { lines = append(lines, l) })
+	im, err := s.Pull(t.Context(), "direct", r.host()+"/library/sample:1", nil, func(l string) { lines = append(lines, l) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestPull(t *testing.T) {
 	}
 	checkSample(t, s, "direct")
 	// A short name goes to the mirror of its registry.
-	if _, err := s.Pull(t.Context(), "mirrored", "sample:1", nil); err != nil {
+	if _, err := s.Pull(t.Context(), "mirrored", "sample:1", nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	checkSample(t, s, "mirrored")
@@ -207,7 +207,7 @@ func TestPullTwiceAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Go(func() {
-			if _, err := s.Pull(t.Context(), fmt.Sprintf("p%d", i%2), r.host()+"/library/sample:1", nil); err != nil {
+			if _, err := s.Pull(t.Context(), fmt.Sprintf("p%d", i%2), r.host()+"/library/sample:1", nil, nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -240,7 +240,7 @@ func TestPullDamaged(t *testing.T) {
 				return b
 			}
 			r.mu.Unlock()
-			if _, err := s.Pull(t.Context(), "x", r.host()+"/library/sample:1", nil); !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "damaged") {
+			if _, err := s.Pull(t.Context(), "x", r.host()+"/library/sample:1", nil, nil); !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "damaged") {
 				t.Error("damaged layer:", err)
 			}
 			if err := layersLeft(s); err != nil {
@@ -253,7 +253,7 @@ func TestPullDamaged(t *testing.T) {
 			r.mu.Lock()
 			r.damage = nil
 			r.mu.Unlock()
-			if _, err := s.Pull(t.Context(), "x", r.host()+"/library/sample:1", nil); err != nil {
+			if _, err := s.Pull(t.Context(), "x", r.host()+"/library/sample:1", nil, nil); err != nil {
 				t.Fatal("after the repair:", err)
 			}
 			checkSample(t, s, "x")
@@ -273,7 +273,7 @@ func TestPullWrongDiffID(t *testing.T) {
 	m.Config = r.putJSON(ocispec.MediaTypeImageConfig, lie)
 	r.tags["library/lie:1"] = r.putJSON(ocispec.MediaTypeImageManifest, m).Digest
 	s := testStore(t, Config{})
-	if _, err := s.Pull(t.Context(), "x", r.host()+"/library/lie:1", nil); !fault.Is(err, fault.Unavailable) {
+	if _, err := s.Pull(t.Context(), "x", r.host()+"/library/lie:1", nil, nil); !fault.Is(err, fault.Unavailable) {
 		t.Error(err)
 	}
 	if err := layersLeft(s); err != nil {
@@ -301,13 +301,13 @@ func TestPullRefused(t *testing.T) {
 		if c.ctx == nil {
 			c.ctx = t.Context()
 		}
-		if _, err := s.Pull(c.ctx, "x", c.ref, nil); !fault.Is(err, c.want) {
+		if _, err := s.Pull(c.ctx, "x", c.ref, nil, nil); !fault.Is(err, c.want) {
 			t.Errorf("%s: %v; want %s", c.ref, err, c.want)
 		}
 	}
 	for status, want := range map[int64]fault.Kind{401: fault.Forbidden, 403: fault.Forbidden, 404: fault.NotFound, 500: fault.Unavailable} {
 		r.refuse.Store(status)
-		if _, err := s.Pull(t.Context(), "x", r.host()+"/library/sample:1", nil); !fault.Is(err, want) {
+		if _, err := s.Pull(t.Context(), "x", r.host()+"/library/sample:1", nil, nil); !fault.Is(err, want) {
 			t.Errorf("status %d: %v; want %s", status, err, want)
 		}
 	}

@@ -62,6 +62,9 @@ func checkID(id string) error {
 	return nil
 }
 
+// CheckName refuses names that are not fit for an image, as Invalid.
+func CheckName(name string) error { return checkName(name) }
+
 // checkName refuses names that are not fit for an image.
 func checkName(name string) error {
 	if !nameRule.MatchString(name) || strings.Contains(name, "..") {

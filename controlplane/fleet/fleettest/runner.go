@@ -94,12 +94,7 @@ func (r *Runner) End(id string, state runnerapi.State, end runnerapi.End) {
 	defer r.mu.Unlock()
 	s := r.sandboxes[id]
 	s.state, s.end = state, &end
-	for ch := range r.watchers {
-		select {
-		case ch <- runnerapi.Event{Sandbox: r.viewLocked(id)}:
-		default: // slow readers lose events
-		}
-	}
+	r.tellLocked(runnerapi.Event{Sandbox: r.viewLocked(id)})
 }
 
 // Lose forgets a sandbox without a trace.
