@@ -28,6 +28,7 @@ var arrows = []struct {
 	{"controlplane/httpapi", []string{"controlplane/", "api/", "internal/"}, "handlers convert between nouns and the wire"},
 	{"controlplane/storage", []string{"controlplane/", "api/runnerapi", "internal/"}, "SQL knows the nouns, never the wire"},
 	{"controlplane", []string{"controlplane/", "api/", "internal/"}, "the control plane meets a runner only in the contract"},
+	{"sdk/go", []string{"api"}, "what a client imports, every program that uses it carries"},
 	{"cmd/daytona", []string{"controlplane/", "runner/", "api/", "images/", "internal/", "cmd/daytona/"}, "wiring"},
 	{"cmd", []string{"toolbox/", "runner/", "api/", "internal/"}, "small programs"},
 }
