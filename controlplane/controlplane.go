@@ -13,9 +13,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"daytona/api/proxyapi"
 	"daytona/api/runnerapi"
 	"daytona/controlplane/auth"
 	"daytona/controlplane/fleet"
+	"daytona/controlplane/gate"
+	"daytona/controlplane/grant"
 	"daytona/controlplane/httpapi"
 	"daytona/controlplane/org"
 	"daytona/controlplane/sandbox"
@@ -30,6 +33,7 @@ type Store interface {
 	snapshot.Store
 	fleet.Store
 	sandbox.Store
+	grant.Store
 	// Ping says whether the database answers.
 	Ping(ctx context.Context) error
 }
@@ -44,8 +48,8 @@ type Config struct {
 	Version string
 	// PublicURL is the origin at which clients reach the server.
 	PublicURL *url.URL
-	// ProxyDomain is the host below which previews live.
-	ProxyDomain string
+	// Previews says where previews live.
+	Previews proxyapi.Template
 	// Region is the id of the region of Runner. Defaults to "us".
 	Region string
 	// DefaultSnapshot is the snapshot that a request without one gets.
@@ -74,8 +78,11 @@ type ControlPlane struct {
 	// Planted says that this start made the admin and its key.
 	Planted bool
 	Auth    *auth.Service
+	// Gate decides who may reach the ports of sandboxes.
+	Gate *gate.Gate
 
 	store     Store
+	grants    *grant.Service
 	sandboxes *sandbox.Manager
 	snapshots *snapshot.Service
 	handler   http.Handler
@@ -115,10 +122,17 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	if err = cp.snapshots.Bootstrap(ctx); err != nil {
 		return nil, err
 	}
+	cp.grants = grant.New(grant.Config{Store: c.Store, Sandboxes: cp.sandboxes, Log: c.Log, Now: c.Now})
+	cp.Gate, err = gate.Open(ctx, gate.Config{
+		Auth: cp.Auth, Grants: cp.grants, Sandboxes: cp.sandboxes, Log: c.Log, SignInURL: c.PublicURL.JoinPath(httpapi.SignInPath), Now: c.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
 	cp.handler = httpapi.New(httpapi.Config{
 		Auth: cp.Auth, Orgs: org.New(c.Store), Snapshots: cp.snapshots, Regions: regions, Sandboxes: cp.sandboxes,
 		Sandbox: c.Store.Sandbox, Log: c.Log, Metrics: c.Metrics, Version: c.Version,
-		PublicURL: c.PublicURL, ProxyDomain: c.ProxyDomain,
+		PublicURL: c.PublicURL, Previews: c.Previews, Gate: cp.Gate, Grants: cp.grants,
 		Checks: map[string]httpapi.Check{
 			"database": cp.checkDatabase,
 			"runner":   func(ctx context.Context) error { return checkRunner(ctx, c.Runner) },
@@ -138,6 +152,7 @@ func (cp *ControlPlane) Run(ctx context.Context) error {
 	group.Go(func() error { return cp.sandboxes.Run(ctx) })
 	group.Go(func() error { return cp.snapshots.Run(ctx) })
 	group.Go(func() error { return cp.Auth.Run(ctx) })
+	group.Go(func() error { return cp.grants.Run(ctx) })
 	return group.Wait()
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"strings"
@@ -47,18 +46,6 @@ func (r *Runner) forward(w http.ResponseWriter, req *http.Request, id string, l 
 		ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
 	}
 	proxy.ServeHTTP(w, req)
-}
-
-// DialPort connects to a TCP port inside a running sandbox.
-func (r *Runner) DialPort(ctx context.Context, id string, port int) (net.Conn, error) {
-	if port < 1 || port > 65535 {
-		return nil, fault.New(fault.Invalid, "port %d is not between 1 and 65535", port)
-	}
-	l, err := r.linkOf(id)
-	if err != nil {
-		return nil, err
-	}
-	return l.dial(ctx, port)
 }
 
 // errNotRunning is said of a sandbox that exists but has no toolbox.

@@ -15,6 +15,7 @@ package runnerapi
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"time"
 )
@@ -171,4 +172,17 @@ type Runner interface {
 	// the toolbox's token and removes the caller's credentials. A sandbox
 	// that is not running is answered with an error in the toolbox's shape.
 	ServeToolbox(w http.ResponseWriter, r *http.Request, id string)
+	// RoundTripToolbox does the same for a request of our own, whose URL needs
+	// nothing but a path and a query; it has a client's rights. The body of an
+	// answer 101 is the connection, which can be written to. A sandbox that is
+	// not running is an error.
+	RoundTripToolbox(r *http.Request, id string) (*http.Response, error)
+	// DialPort connects to a TCP port inside a running sandbox, on whichever of
+	// its addresses, loopback too, somebody listens. Where nobody does the error
+	// is fault.Upstream with the code CodeNotListening, and its text says on
+	// which ports somebody does. The connection ends with the sandbox.
+	DialPort(ctx context.Context, id string, port int) (net.Conn, error)
 }
+
+// CodeNotListening is the code of the error of a port on which nobody listens.
+const CodeNotListening = "PORT_NOT_LISTENING"

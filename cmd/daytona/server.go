@@ -88,6 +88,11 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	defer listener.Close()
 	public := publicURL(s, listener.Addr(), log)
 
+	previews, err := previewTemplate(s, public)
+	if err != nil {
+		return err
+	}
+
 	endTracing, err := startTracing(ctx)
 	if err != nil {
 		return err
@@ -115,7 +120,7 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	key := &keyFile{path: s.KeyFile}
 	plane, err := controlplane.Open(ctx, controlplane.Config{
 		Store: store, Runner: local, Log: log, Metrics: metrics, Version: version.Version,
-		PublicURL: public, ProxyDomain: proxyDomain(s.ProxyDomain, public),
+		PublicURL: public, Previews: previews,
 		Region: s.Region, DefaultSnapshot: s.DefaultSnapshot, Quota: s.Quota,
 		AnswerWithin: s.CreateBudget, FirstKey: key.choose,
 	})
@@ -125,18 +130,20 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	if err := announceKey(ctx, plane, key, log); err != nil {
 		return err
 	}
-	return attend(ctx, s, log, listener, public, plane, local)
+	previewProxy := newProxy(s, plane.Gate, previews, log, metrics)
+	return attend(ctx, s, log, listener, public, previewProxy.Or(plane.Handler()), plane, local)
 }
 
 // attend serves requests and runs the loops until ctx ends or one of them fails.
-func attend(ctx context.Context, s *settings, log *slog.Logger, listener net.Listener, public *url.URL, plane *controlplane.ControlPlane, local backend) error {
+func attend(ctx context.Context, s *settings, log *slog.Logger, listener net.Listener, public *url.URL, handler http.Handler, plane *controlplane.ControlPlane, local backend) error {
 	// Requests outlive ctx by the shutdown timeout, loops outlive the requests.
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()
 	loops, endLoops := context.WithCancel(context.WithoutCancel(ctx))
 	defer endLoops()
 	server := &http.Server{
-		Handler:           plane.Handler(),
+		Handler:           handler,
+		Protocols:         protocols(),
 		ReadHeaderTimeout: httpapi.ReadHeaderTimeout,
 		IdleTimeout:       httpapi.IdleTimeout,
 		MaxHeaderBytes:    httpapi.MaxHeaderBytes,
@@ -234,12 +241,4 @@ func publicURL(s *settings, address net.Addr, log *slog.Logger) *url.URL {
 		host = "127.0.0.1"
 	}
 	return &url.URL{Scheme: "http", Host: net.JoinHostPort(host, port)}
-}
-
-// proxyDomain gives a domain without a port that of the public URL.
-func proxyDomain(domain string, public *url.URL) string {
-	if _, _, err := net.SplitHostPort(domain); err == nil || public.Port() == "" {
-		return domain
-	}
-	return net.JoinHostPort(domain, public.Port())
 }

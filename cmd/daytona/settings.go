@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"daytona/api/proxyapi"
 	"daytona/controlplane/org"
 	"daytona/images"
 	"daytona/internal/options"
@@ -23,6 +24,10 @@ type settings struct {
 	Listen          string
 	PublicURL       string
 	ProxyDomain     string
+	ProxyTemplate   string
+	PreviewWarning  bool
+	PreviewIdle     time.Duration
+	TrustedProxies  []string
 	Database        string
 	KeyFile         string
 	Pprof           string
@@ -69,6 +74,7 @@ const defaultData = "/var/lib/daytona"
 func declare() (*settings, *options.Set) {
 	s := &settings{
 		Data: defaultData, Listen: "127.0.0.1:3986", ProxyDomain: "proxy.localhost",
+		PreviewWarning: true, PreviewIdle: 15 * time.Minute,
 		LogLevel: "info", LogFormat: "text", CreateBudget: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
 		Region: "us", DefaultSnapshot: "daytona-slim", Quota: org.DefaultQuota(),
 		Isolation: isolationGVisor, GVisorPlatform: "systrap", CgroupParent: "/daytona", Disk: "auto", NetworkPrefix: "dtn",
@@ -86,6 +92,15 @@ func declare() (*settings, *options.Set) {
 		options.Option{Group: "Server", Name: "proxy-domain", Value: options.String(&s.ProxyDomain),
 			Help:  "host below which previews live, as {port}-{sandbox}.<host>; without a port that of the public URL counts",
 			Check: notEmpty(&s.ProxyDomain)},
+		options.Option{Group: "Previews", Name: "proxy-template", Value: options.String(&s.ProxyTemplate),
+			Help:  "address of previews with {{PORT}} and {{sandboxId}}, in the place of --proxy-domain",
+			Check: func() error { return checkTemplate(s.ProxyTemplate) }},
+		options.Option{Group: "Previews", Name: "preview-warning", Value: options.Bool(&s.PreviewWarning),
+			Help: "show browsers a warning before the first preview"},
+		options.Option{Group: "Previews", Name: "preview-idle", Value: options.Duration(&s.PreviewIdle),
+			Help: "how long an open connection without data keeps a sandbox from its auto-stop", Check: options.Positive(&s.PreviewIdle)},
+		options.Option{Group: "Previews", Name: "trusted-proxies", Value: options.Strings(&s.TrustedProxies),
+			Help: "addresses, as CIDRs, of proxies in front of this server whose X-Forwarded-For is believed", Check: func() error { return checkCIDRs(s.TrustedProxies) }},
 		options.Option{Group: "Server", Name: "database", Value: options.String(&s.Database),
 			Help: "postgres:// address (default SQLite in the data directory)", Check: func() error { return checkDatabase(s.Database) }},
 		options.Option{Group: "Server", Name: "bootstrap-key-file", Value: options.String(&s.KeyFile),
@@ -247,6 +262,14 @@ func checkOrigin(text string) error {
 		return fmt.Errorf("%q must be an origin alone, without path, query or user; the API is served below it at /api", text)
 	}
 	return nil
+}
+
+func checkTemplate(text string) error {
+	if text == "" {
+		return nil
+	}
+	_, err := proxyapi.ParseTemplate(text)
+	return err
 }
 
 func checkDatabase(dsn string) error {

@@ -24,7 +24,13 @@ func (s *Service) Authenticate(ctx context.Context, token string) (Identity, err
 	if token == "" || len(token) > tokenLength {
 		return Identity{}, fault.New(fault.Unauthenticated, "Invalid credentials")
 	}
-	hash, now := hashOf(token), s.now()
+	return s.Identify(ctx, hashOf(token))
+}
+
+// Identify says whose key has a hash, as Authenticate does for the key itself.
+// It is for what was given out to somebody who had shown the key.
+func (s *Service) Identify(ctx context.Context, hash string) (Identity, error) {
+	now := s.now()
 	s.mu.Lock()
 	c, ok := s.cache[hash]
 	epoch := s.epoch

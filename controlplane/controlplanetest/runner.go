@@ -2,8 +2,12 @@ package controlplanetest
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +30,8 @@ type Runner struct {
 	down      error
 	onCreate  func(runnerapi.Spec) error
 	specs     map[string]runnerapi.Spec
+	ports     map[int]string
+	conns     map[string][]net.Conn // into sandboxes, by id
 	watchers  []chan runnerapi.Event
 	images    images
 }
@@ -37,6 +43,7 @@ const Snapshot = "daytona-slim"
 func NewRunner() *Runner {
 	return &Runner{
 		boxes: map[string]runnerapi.Sandbox{}, deleted: map[string]bool{}, specs: map[string]runnerapi.Spec{},
+		ports: map[int]string{}, conns: map[string][]net.Conn{},
 		snapshots: []runnerapi.Snapshot{{Name: Snapshot, State: runnerapi.SnapshotReady, SizeBytes: 1_500_000_000}},
 		Toolbox: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = w.Write([]byte(r.URL.Path))
@@ -114,6 +121,12 @@ func (r *Runner) put(id string, state runnerapi.State, cause runnerapi.Cause) ru
 		sb.End = &runnerapi.End{Cause: cause, ExitCode: -1, At: time.Now()}
 	}
 	r.boxes[id] = sb
+	if state != runnerapi.StateRunning {
+		for _, conn := range r.conns[id] {
+			_ = conn.Close()
+		}
+		delete(r.conns, id)
+	}
 	return sb
 }
 
@@ -210,4 +223,51 @@ func (r *Runner) Snapshots(context.Context) ([]runnerapi.Snapshot, error) {
 // ServeToolbox implements runnerapi.Runner.
 func (r *Runner) ServeToolbox(w http.ResponseWriter, req *http.Request, _ string) {
 	r.Toolbox.ServeHTTP(w, req)
+}
+
+// RoundTripToolbox implements runnerapi.Runner. An upgrade is passed on as by
+// ServeToolbox.
+func (r *Runner) RoundTripToolbox(req *http.Request, _ string) (*http.Response, error) {
+	server := httptest.NewServer(r.Toolbox)
+	context.AfterFunc(req.Context(), server.Close)
+	out := req.Clone(req.Context())
+	out.URL.Scheme, out.URL.Host, out.RequestURI = "http", server.Listener.Addr().String(), ""
+	return http.DefaultTransport.RoundTrip(out)
+}
+
+// SetPort says at which address a port of every sandbox listens; "" is nowhere.
+func (r *Runner) SetPort(port int, address string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ports[port] = address
+}
+
+// DialPort implements runnerapi.Runner. A connection ends with its sandbox.
+func (r *Runner) DialPort(ctx context.Context, id string, port int) (net.Conn, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down != nil {
+		return nil, r.down
+	}
+	if r.boxes[id].State != runnerapi.StateRunning {
+		return nil, fault.New(fault.Invalid, "Sandbox is not running").WithCode("SANDBOX_NOT_RUNNING")
+	}
+	var open []int
+	for p, address := range r.ports {
+		if address != "" {
+			open = append(open, p)
+		}
+	}
+	slices.Sort(open)
+	address := r.ports[port]
+	if address == "" {
+		return nil, fault.New(fault.Upstream, "nothing listens on port %d. Ports with a listener: %s",
+			port, strings.Trim(strings.ReplaceAll(fmt.Sprint(open), " ", ", "), "[]")).WithCode(runnerapi.CodeNotListening)
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "port %d cannot be reached", port)
+	}
+	r.conns[id] = append(r.conns[id], conn)
+	return conn, nil
 }

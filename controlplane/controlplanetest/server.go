@@ -19,8 +19,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"daytona/api/proxyapi"
 	"daytona/controlplane"
 	"daytona/controlplane/auth"
+	"daytona/controlplane/httpapi"
 	"daytona/controlplane/org"
 	"daytona/controlplane/storage"
 )
@@ -33,7 +35,10 @@ type Server struct {
 	Store  *storage.DB
 	Plane  *controlplane.ControlPlane
 	Log    *Log
+	// Previews says where previews live, on this very server.
+	Previews proxyapi.Template
 
+	front atomic.Pointer[http.Handler]
 	ahead atomic.Int64 // nanoseconds by which the server's clock is ahead
 }
 
@@ -53,16 +58,29 @@ func New(t testing.TB) *Server {
 	}
 	s.Store = store
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := s.front.Load(); h != nil {
+			(*h).ServeHTTP(w, r)
+			return
+		}
 		s.Plane.Handler().ServeHTTP(w, r)
 	}))
+	// As the program serves.
+	server.Config.MaxHeaderBytes, server.Config.ReadHeaderTimeout = httpapi.MaxHeaderBytes, time.Second
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	s.URL = "http://" + server.Listener.Addr().String()
 	public, err := url.Parse(s.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Previews, err = proxyapi.DefaultTemplate("http", "proxy.localhost:"+public.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.Plane, err = controlplane.Open(ctx, controlplane.Config{
 		Store: store, Runner: s.Runner, Log: logger, Metrics: prometheus.NewRegistry(), Version: "test",
-		PublicURL: public, ProxyDomain: "proxy.localhost:" + public.Port(), DefaultSnapshot: Snapshot,
+		PublicURL: public, Previews: s.Previews, DefaultSnapshot: Snapshot,
 		SnapshotsEvery: 10 * time.Millisecond,
 		Now:            func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
 		FirstKey:       func() (string, error) { return s.Key, nil },
@@ -91,6 +109,9 @@ func New(t testing.TB) *Server {
 	})
 	return s
 }
+
+// Front puts a handler in front of the control plane's.
+func (s *Server) Front(h http.Handler) { s.front.Store(&h) }
 
 // Request is one call. The zero Method is GET; Key "" sends no credentials.
 type Request struct {

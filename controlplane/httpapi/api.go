@@ -10,8 +10,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"daytona/api/proxyapi"
 	"daytona/controlplane/auth"
 	"daytona/controlplane/fleet"
+	"daytona/controlplane/gate"
+	"daytona/controlplane/grant"
 	"daytona/controlplane/org"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
@@ -37,9 +40,12 @@ type Config struct {
 	// PublicURL is the origin at which clients reach the server, such as
 	// http://127.0.0.1:3986, without a path.
 	PublicURL *url.URL
-	// ProxyDomain is the host, with a port if need be, below which previews
-	// live: {port}-{sandboxId}.{ProxyDomain}.
-	ProxyDomain string
+	// Previews says where the ports of sandboxes can be reached.
+	Previews proxyapi.Template
+	Gate     *gate.Gate
+	Grants   *grant.Service
+	// SSH is where people log in to sandboxes; a Port of 0 is nowhere.
+	SSH SSHAddress
 }
 
 // Check says whether a dependency works; nil is yes. The text of a fault is
@@ -106,6 +112,9 @@ func (a *API) dispatch(w http.ResponseWriter, r *http.Request) {
 	case path == "":
 		infoOf(r).route = "/"
 		a.only(w, r, a.frontPage)
+	case path == SignInPath:
+		infoOf(r).route = path
+		a.signIn(w, r)
 	case path == eventsPath:
 		infoOf(r).route = path
 		a.only(w, r, a.refuseEvents)

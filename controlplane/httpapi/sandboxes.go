@@ -131,7 +131,7 @@ func (a *API) previewURL(w http.ResponseWriter, r *http.Request, c call) error {
 		return err
 	}
 	infoOf(r).sandboxID = p.SandboxID
-	address := a.previewAddress(strconv.Itoa(p.Port), p.SandboxID)
+	address := a.Previews.URL(p.Port, p.SandboxID)
 	if port == toolboxPort {
 		// Clients stream logs through a preview of the toolbox. That it has a
 		// path of its own spares them a name to be resolved.

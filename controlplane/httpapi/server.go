@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -19,7 +18,7 @@ func (a *API) config(w http.ResponseWriter, _ *http.Request, _ call) error {
 	writeJSON(w, http.StatusOK, api.Configuration{
 		Version:                a.Version,
 		Announcements:          map[string]api.Announcement{},
-		ProxyTemplateURL:       a.previewAddress("{{PORT}}", "{{sandboxId}}"),
+		ProxyTemplateURL:       a.Previews.String(),
 		ProxyToolboxURL:        a.toolboxURL(),
 		DefaultSnapshot:        a.Snapshots.Default(),
 		DashboardURL:           a.origin(),
@@ -27,11 +26,6 @@ func (a *API) config(w http.ResponseWriter, _ *http.Request, _ call) error {
 		Environment:            "production",
 	})
 	return nil
-}
-
-// previewAddress is where a port of a sandbox can be reached.
-func (a *API) previewAddress(port, id string) string {
-	return fmt.Sprintf("%s://%s-%s.%s", a.PublicURL.Scheme, port, id, a.ProxyDomain)
 }
 
 func (a *API) sharedRegions(w http.ResponseWriter, r *http.Request, _ call) error {

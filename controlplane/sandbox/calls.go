@@ -161,11 +161,20 @@ func (m *Manager) PreviewURL(ctx context.Context, orgID, idOrName string, port i
 // cheap enough for every request: what this process changes is seen at once,
 // what another one changes within two seconds. Count the request with Touch.
 func (m *Manager) ToolboxTarget(ctx context.Context, orgID, idOrName string) (Sandbox, runnerapi.Runner, error) {
+	return m.target(orgID, idOrName, func() (Sandbox, error) { return m.c.Store.FindSandbox(ctx, orgID, idOrName) })
+}
+
+// Target is ToolboxTarget for a sandbox by id, whoever owns it.
+func (m *Manager) Target(ctx context.Context, id string) (Sandbox, runnerapi.Runner, error) {
+	return m.target("", id, func() (Sandbox, error) { return m.c.Store.Sandbox(ctx, id) })
+}
+
+func (m *Manager) target(orgID, idOrName string, find func() (Sandbox, error)) (Sandbox, runnerapi.Runner, error) {
 	sb, ok := m.targets.get(orgID, idOrName, m.now())
 	if !ok {
 		epoch := m.targets.begin()
 		var err error
-		if sb, err = m.c.Store.FindSandbox(ctx, orgID, idOrName); err != nil {
+		if sb, err = find(); err != nil {
 			return Sandbox{}, nil, unknown(err, idOrName)
 		}
 		m.targets.put(orgID, idOrName, sb, m.now(), epoch)

@@ -47,7 +47,7 @@ type Sandbox struct {
 	AutoArchive int // minutes stopped; 0 means the maximum
 	AutoDelete  int // minutes stopped; 0 is at once, negative is off
 
-	PreviewToken  string // 32 lower-case letters and digits; changes on start only
+	PreviewToken  string // 32 lower-case letters and digits; changes when it ends
 	DaemonVersion *string
 
 	CreatedAt, UpdatedAt time.Time
@@ -55,6 +55,10 @@ type Sandbox struct {
 	// Version counts every change of the row but those of LastActivityAt.
 	Version int64
 }
+
+// LabelAutoWake is the label by which an owner lets requests to previews start
+// the sandbox, when its value is "true".
+const LabelAutoWake = "daytona.io/auto-wake"
 
 // EndIdle is the cause of an end by auto-stop, beside those of runnerapi.
 const EndIdle = "idle"

@@ -140,17 +140,12 @@ func (m *Manager) startIt(w *worker, sb Sandbox, member fleet.Member) error {
 	return m.fail(sb, reason("The sandbox could not be started", err), !gone(err))
 }
 
-// started records that the sandbox runs. A start gives it a new preview token; a
-// creation has one already.
+// started records that the sandbox runs.
 func (m *Manager) started(sb Sandbox, got runnerapi.Sandbox, member fleet.Member) error {
 	now := m.now()
 	c := Change{Isolation: &got.Isolation, ErrorReason: new(string), Recoverable: new(bool), End: &End{}, Active: &now}
 	if v := member.Info.Version; v != "" {
 		c.DaemonVersion = &v
-	}
-	if sb.State == Starting {
-		token := newToken()
-		c.PreviewToken = &token
 	}
 	return m.step(sb, Started, c)
 }
@@ -223,10 +218,15 @@ func (m *Manager) step(sb Sandbox, to State, c Change) error {
 	return err
 }
 
-// move makes a move that the table allows.
+// move makes a move that the table allows. With the end of a sandbox its preview
+// token ends: links that were handed out are not good for what runs next.
 func (m *Manager) move(ctx context.Context, sb Sandbox, to State, c Change) (Sandbox, error) {
 	if !sb.State.CanBecome(to) {
 		return Sandbox{}, fault.New(fault.Invalid, "Sandbox %s cannot go from %s to %s", sb.ID, sb.State, to)
+	}
+	if to == Stopped || to == Error || to == Destroyed {
+		token := newToken()
+		c.PreviewToken = &token
 	}
 	now, err := m.c.Store.MoveSandbox(ctx, sb, to, c, m.now())
 	if err != nil {

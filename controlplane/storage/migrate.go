@@ -20,7 +20,10 @@ func migrate(ctx context.Context, dialect goose.Dialect, pool *sql.DB, log *slog
 	if err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(dialect, pool, files, append(opts, goose.WithLogger(goose.NopLogger()))...)
+	// A migration may come to a database after one with a higher number: they are
+	// made at the same time, and none depends on any but the first.
+	opts = append(opts, goose.WithLogger(goose.NopLogger()), goose.WithAllowOutofOrder(true))
+	p, err := goose.NewProvider(dialect, pool, files, opts...)
 	if err != nil {
 		return err
 	}

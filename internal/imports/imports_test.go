@@ -20,21 +20,23 @@ var arrows = []struct {
 	why  string
 }{
 	{"api/runnerapi", nil, "the private contract stands alone"},
+	{"api/proxyapi", nil, "the private contract stands alone"},
 	{"api", nil, "the public contract is the standard library and nothing else of ours"},
 	{"internal", []string{"internal/"}, "mechanisms have never heard of a sandbox"},
 	{"toolbox", []string{"toolbox/", "internal/"}, "every sandbox pays for what the toolbox imports"},
 	{"runner", []string{"runner/", "api/", "images/", "internal/", "toolbox/"}, "a runner knows nothing of organizations or databases"},
+	{"proxy", []string{"proxy/", "api/", "internal/"}, "the proxy meets the control plane only in the contract"},
 	{"images", nil, "definitions are data"},
 	{"controlplane/httpapi", []string{"controlplane/", "api/", "internal/"}, "handlers convert between nouns and the wire"},
 	{"controlplane/storage", []string{"controlplane/", "api/runnerapi", "internal/"}, "SQL knows the nouns, never the wire"},
 	{"controlplane", []string{"controlplane/", "api/", "internal/"}, "the control plane meets a runner only in the contract"},
 	{"sdk/go", []string{"api"}, "what a client imports, every program that uses it carries"},
-	{"cmd/daytona", []string{"controlplane/", "runner/", "api/", "images/", "internal/", "cmd/daytona/"}, "wiring"},
+	{"cmd/daytona", []string{"controlplane/", "runner/", "proxy/", "api/", "images/", "internal/", "cmd/daytona/"}, "wiring"},
 	{"cmd", []string{"toolbox/", "runner/", "api/", "internal/"}, "small programs"},
 }
 
 // nouns of the control plane, left to right: each may import those before it.
-var nouns = []string{"org", "auth", "fleet", "snapshot", "sandbox"}
+var nouns = []string{"org", "auth", "fleet", "snapshot", "sandbox", "grant"}
 
 func TestArrows(t *testing.T) {
 	root := "../.."

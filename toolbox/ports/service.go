@@ -28,6 +28,7 @@ func (s *Service) Routes() []wire.Route {
 	return []wire.Route{
 		{Pattern: "GET /port", Handler: s.List},
 		{Pattern: "GET /port/{port}/in-use", Handler: s.InUse},
+		{Pattern: "GET /port/{port}/connect", Handler: s.Connect},
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -313,6 +315,18 @@ func (r *Runner) ServeToolbox(w http.ResponseWriter, req *http.Request, id strin
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]string{"sandbox": id, "method": req.Method, "path": req.URL.EscapedPath(), "query": req.URL.RawQuery})
+}
+
+// RoundTripToolbox answers as ServeToolbox does.
+func (r *Runner) RoundTripToolbox(req *http.Request, id string) (*http.Response, error) {
+	rec := httptest.NewRecorder()
+	r.ServeToolbox(rec, req, id)
+	return rec.Result(), nil
+}
+
+// DialPort reaches nobody.
+func (r *Runner) DialPort(_ context.Context, _ string, port int) (net.Conn, error) {
+	return nil, fault.New(fault.Upstream, "nothing listens on port %d, nor on any other", port).WithCode(runnerapi.CodeNotListening)
 }
 
 var _ runnerapi.Runner = (*Runner)(nil)

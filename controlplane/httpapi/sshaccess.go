@@ -1,0 +1,7 @@
+package httpapi
+
+// SSHAddress is where people log in to sandboxes by SSH.
+type SSHAddress struct {
+	Host string
+	Port int
+}
