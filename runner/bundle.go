@@ -142,6 +142,8 @@ func (r *Runner) makeBundle(ctx context.Context, rec *record, img rootfs.Image, 
 		Mounts:   mounts,
 		Limits:   Limits{CPU: rec.Spec.CPU, MemoryBytes: rec.Spec.MemoryMiB << 20},
 		UserNS:   rec.UserNS,
+		// What is done ahead must not slow down what somebody waits for.
+		Background: rec.Warm != nil,
 	}
 	if slot.Addr.IsValid() {
 		b.Addr = slot.Addr.String()

@@ -115,7 +115,11 @@ func (w *world) agrees() {
 	}
 	var containers []string
 	list, err := w.driver.List(ctx)
+	waiting := w.Waiting()
 	for _, c := range list {
+		if w.driver.Background(c.ID) && !slices.Contains(waiting, c.ID) {
+			w.t.Errorf("container %s is in use and in the background", c.ID)
+		}
 		containers = append(containers, c.ID)
 		if !c.Running {
 			w.t.Errorf("container %s does not run", c.ID)

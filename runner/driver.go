@@ -58,6 +58,15 @@ type Launcher interface {
 	Run(ctx context.Context, b Bundle) error
 }
 
+// Backgrounder is a Driver that can hold a container back while others work.
+type Backgrounder interface {
+	// SetBackground says whether a container that exists gets only the
+	// processor time that no other container wants, as one made with
+	// Bundle.Background does, or its share by Bundle.Limits. A container that
+	// has ended is a Conflict.
+	SetBackground(ctx context.Context, b Bundle, on bool) error
+}
+
 // Bundle is what a container is made of. It is stored as JSON with the sandbox.
 type Bundle struct {
 	ID       string
@@ -74,6 +83,9 @@ type Bundle struct {
 	Groups   []uint32
 	Mounts   []Mount
 	Limits   Limits
+	// Background containers begin with the processor time that no other
+	// container wants. A driver that is no Backgrounder ignores it.
+	Background bool
 	// UserNS is the first host id of the 65536 that container ids map to, for
 	// drivers that use a user namespace; 0 means none.
 	UserNS uint32

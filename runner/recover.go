@@ -192,6 +192,7 @@ func (r *Runner) adopt(ctx context.Context, sb *sandbox, d Driver, rec record) e
 	sb.watch, sb.link = r.startWatch(sb, d), l
 	sb.mu.Unlock()
 	if rec.Warm == nil {
+		r.foregroundAgain(ctx, rec)
 		go func() {
 			ping, cancel := context.WithTimeout(r.ctx, 30*time.Second)
 			defer cancel()
@@ -203,6 +204,14 @@ func (r *Runner) adopt(ctx context.Context, sb *sandbox, d Driver, rec record) e
 	return nil
 }
 
+// foregroundAgain repeats what a claim did, of which no record tells whether it
+// was done before the runner was killed.
+func (r *Runner) foregroundAgain(ctx context.Context, rec record) {
+	if err := r.foreground(ctx, rec); err != nil && !fault.Is(err, fault.Conflict) && !fault.Is(err, fault.NotFound) {
+		r.log.Warn("a sandbox keeps only the processor time that no other wants", "sandbox", rec.Spec.ID, "error", err)
+	}
+}
+
 // finishPatience bounds how long a start waits for one sandbox that was being
 // made when the runner ended.
 const finishPatience = 20 * time.Second
@@ -210,6 +219,7 @@ const finishPatience = 20 * time.Second
 // finish brings a create, claim or start to its end that was interrupted after
 // its container had started.
 func (r *Runner) finish(ctx context.Context, sb *sandbox, d Driver, rec record) error {
+	r.foregroundAgain(ctx, rec)
 	err := r.cfg.Network.SetPolicy(ctx, sb.id, rec.Spec.Network)
 	if err == nil {
 		sw := r.newStopwatch(rec.Driver)

@@ -63,6 +63,9 @@ func (r *Runner) current(rec record) bool { return rec.Toolbox == r.toolbox.hash
 func (r *Runner) claim(ctx context.Context, sb *sandbox, spec runnerapi.Spec) (err error) {
 	sw := r.newStopwatch(sb.record().Driver)
 	defer func() { sw.log(ctx, "sandbox claimed", sb.id, err) }()
+	if err := r.foreground(ctx, sb.record()); err != nil {
+		return err
+	}
 	now := time.Now()
 	err = r.update(sb, false, func(rec *record) {
 		rec.Spec, rec.Warm, rec.Phase = spec, nil, phasePreparing
@@ -109,6 +112,19 @@ func (r *Runner) claim(ctx context.Context, sb *sandbox, spec runnerapi.Spec) (e
 	sb.rec.Phase = phaseRunning
 	sb.mu.Unlock()
 	return nil
+}
+
+// foreground gives a sandbox that came from the pool its share of the processors.
+func (r *Runner) foreground(ctx context.Context, rec record) error {
+	d, err := r.driver(rec.Driver)
+	if err != nil {
+		return err
+	}
+	b, ok := d.(Backgrounder)
+	if !ok || !rec.Bundle.Background {
+		return nil
+	}
+	return b.SetBackground(ctx, rec.Bundle, false)
 }
 
 // wakeRefill makes the worker look at the pool.

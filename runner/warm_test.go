@@ -59,8 +59,14 @@ func TestClaim(t *testing.T) {
 		t.Error("one sandbox is offered twice")
 	}
 	before := pids(t, w.driver)
+	if !w.driver.Background(s.ID) {
+		t.Error("a sandbox of the pool takes processor time that others want")
+	}
 	if sb := w.create(s); !sb.Warm {
 		t.Error("it was not claimed")
+	}
+	if w.driver.Background(s.ID) {
+		t.Error("a claimed sandbox gets only the processor time that no other wants")
 	}
 	if after := pids(t, w.driver); len(after) != 1 || after[s.ID] != before[s.ID] {
 		t.Errorf("processes before %v, after %v", before, after)

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"daytona/api/runnerapi"
 	"daytona/internal/fault"
+	"daytona/runner"
 )
 
 func (s *suite) checkEnd(t testing.TB, id string, cause runnerapi.Cause, code int) {
@@ -254,5 +258,70 @@ func (s *suite) stats(t *testing.T) {
 	// Of an ended container either is a good answer, but not a panic or a hang.
 	if _, err := s.Stats(context.Background(), b.ID); err != nil && !fault.Is(err, fault.Conflict) {
 		t.Errorf("after Stop: %v", err)
+	}
+}
+
+// background: of two containers that want all processors, the one in the
+// background gets hardly any, until it is told otherwise.
+func (s *suite) background(t *testing.T) {
+	d, ok := s.Driver.(runner.Backgrounder)
+	if !ok {
+		t.Skip("the driver cannot hold containers back")
+	}
+	ctx := context.Background()
+	behind := s.fx.NewBundle(t)
+	behind.Limits.CPU, behind.Background = float64(runtime.NumCPU()), true
+	behind, cb := s.startFrom(t, behind)
+	before := s.fx.NewBundle(t)
+	before.Limits.CPU = float64(runtime.NumCPU())
+	before, cf := s.startFrom(t, before)
+
+	// share is the part that behind gets of what both get.
+	share := func() float64 {
+		var used [2]time.Duration
+		ids := [2]string{behind.ID, before.ID}
+		for i, id := range ids {
+			st, err := s.Stats(ctx, id)
+			must(t, err)
+			used[i] = -st.CPUTime
+		}
+		var g errgroup.Group
+		for range runtime.NumCPU() {
+			for _, c := range []client{cb, cf} {
+				g.Go(func() error {
+					_, err := c.get("/spin", "ms", "1000")
+					return err
+				})
+			}
+		}
+		must(t, g.Wait())
+		for i, id := range ids {
+			st, err := s.Stats(ctx, id)
+			must(t, err)
+			used[i] += st.CPUTime
+		}
+		return float64(used[0]) / float64(used[0]+used[1])
+	}
+	// What else runs on the host may leave one processor to each for a while.
+	eventually := func(what string, ok func(share float64) bool) {
+		t.Helper()
+		var got []float64
+		for range 6 {
+			s := share()
+			if ok(s) {
+				return
+			}
+			got = append(got, s)
+		}
+		t.Errorf("%s: of what both got it had %.2f", what, got)
+	}
+	eventually("in the background", func(share float64) bool { return share < 0.25 })
+	must(t, d.SetBackground(ctx, behind, false))
+	must(t, d.SetBackground(ctx, behind, false))
+	eventually("brought forward", func(share float64) bool { return share > 0.35 })
+	must(t, d.SetBackground(ctx, before, true))
+	eventually("the other in the background", func(share float64) bool { return share > 0.75 })
+	if err := d.SetBackground(ctx, runner.Bundle{ID: "unknown"}, true); !fault.Is(err, fault.NotFound) {
+		t.Errorf("an unknown container: %v, want NotFound", err)
 	}
 }

@@ -103,6 +103,7 @@ func (s *suite) cases() []testCase {
 		{"wait: pids", f.Limits, s.waitPids},
 
 		{"limits hold", f.Limits, s.limitsHold},
+		{"background", f.Limits, s.background},
 		{"a child out of memory", f.Limits, s.childMemory},
 		{"stats", f.Limits, s.stats},
 

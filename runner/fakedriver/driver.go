@@ -74,6 +74,7 @@ const (
 	exitFile   = "exit"        // the shim wrote how its child ended
 	endFile    = "end.json"    // why it was ended from outside
 	saidFile   = "said.json"   // what Wait said of its end
+	behindFile = "behind"      // it exists while the container is in the background
 )
 
 func (d *Driver) path(id, file string) string { return filepath.Join(d.cfg.Dir, id, file) }
@@ -107,7 +108,33 @@ func (d *Driver) Create(ctx context.Context, b runner.Bundle) error {
 	if err := os.MkdirAll(filepath.Join(d.cfg.Dir, b.ID), 0o700); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "container %s cannot be created", b.ID)
 	}
-	return atomicfile.WriteFast(d.path(b.ID, bundleFile), data, 0o600)
+	if err := atomicfile.WriteFast(d.path(b.ID, bundleFile), data, 0o600); err != nil || !b.Background {
+		return err
+	}
+	return d.SetBackground(ctx, b, true)
+}
+
+// SetBackground implements runner.Backgrounder, as far as Background tells it.
+func (d *Driver) SetBackground(ctx context.Context, b runner.Bundle, on bool) error {
+	if err := d.pass(ctx, "SetBackground"); err != nil {
+		return err
+	}
+	if _, err := d.load(b.ID); err != nil {
+		return err
+	}
+	if on {
+		return atomicfile.WriteFast(d.path(b.ID, behindFile), nil, 0o600)
+	}
+	if err := os.Remove(d.path(b.ID, behindFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Background says what was last set for a container.
+func (d *Driver) Background(id string) bool {
+	_, err := os.Stat(d.path(id, behindFile))
+	return err == nil
 }
 
 // The markers are in the environment of every process of a container.

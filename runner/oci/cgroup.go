@@ -92,6 +92,35 @@ func (c *cgroups) prepare(path string, l runner.Limits) error {
 	return c.prepare1(path, l)
 }
 
+// yield says whether a group leaves the processors to the other groups of its
+// parent whenever these can use them, or has its share by cpus.
+func (c *cgroups) yield(path string, cpus float64, on bool) error {
+	dir, share := filepath.Join(c.byCtrl["cpu"], path), setting{name: "cpu.shares", value: strconv.FormatInt(cpuShares(cpus), 10)}
+	least := "2"
+	if c.unified != "" {
+		dir, share = filepath.Join(c.unified, path), setting{name: "cpu.weight", value: strconv.FormatInt(cpuWeight(cpus), 10)}
+		least = "1"
+	}
+	idle := "0"
+	if on {
+		idle, share.value = "1", least
+	}
+	// An idle group is interrupted as soon as another wants to run, which one of
+	// small weight is not. Kernels before 5.15 have only the weight; later ones
+	// refuse to set the weight of an idle group.
+	err := set(dir, "cpu.idle", idle)
+	if on && err == nil {
+		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if cpus <= 0 && !on {
+		return nil // without a limit it had no weight of its own
+	}
+	return set(dir, share.name, share.value)
+}
+
 // usage reads what a group uses.
 func (c *cgroups) usage(path string) (usage, error) {
 	if c.unified != "" {

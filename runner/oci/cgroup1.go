@@ -35,7 +35,7 @@ func (c *cgroups) prepare1(path string, l runner.Limits) error {
 		if err := set(dir, "cpu.cfs_quota_us", strconv.FormatInt(int64(l.CPU*cpuPeriod), 10)); err != nil {
 			return err
 		}
-		if err := set(dir, "cpu.shares", strconv.FormatInt(max(2, int64(l.CPU*1024)), 10)); err != nil {
+		if err := set(dir, "cpu.shares", strconv.FormatInt(cpuShares(l.CPU), 10)); err != nil {
 			return err
 		}
 	}

@@ -59,11 +59,13 @@ func limits2(l runner.Limits) []setting {
 	return s
 }
 
-// cpuWeight is version 2's form of version 1's shares: 1 CPU is 1024 shares,
-// and the ranges [2, 262144] and [1, 10000] map onto each other.
+// cpuShares is the weight of a group beside others, in version 1's measure.
+func cpuShares(cpus float64) int64 { return min(max(2, int64(cpus*1024)), 262144) }
+
+// cpuWeight is version 2's form of version 1's shares: the ranges [2, 262144] and
+// [1, 10000] map onto each other.
 func cpuWeight(cpus float64) int64 {
-	shares := min(max(2, int64(cpus*1024)), 262144)
-	return 1 + (shares-2)*9999/262142
+	return 1 + (cpuShares(cpus)-2)*9999/262142
 }
 
 func usage2(dir string) (usage, error) {

@@ -100,6 +100,11 @@ func (d *Driver) create(ctx context.Context, b runner.Bundle, spec *specs.Spec, 
 	if err := d.groups.prepare(group, limits); err != nil {
 		return err
 	}
+	if b.Background {
+		if err := d.groups.yield(group, limits.CPU, true); err != nil {
+			return err
+		}
+	}
 	spec.Linux.CgroupsPath = group
 	if err := writeJSON(filepath.Join(b.Dir, specFile), spec); err != nil {
 		return err

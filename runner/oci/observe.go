@@ -150,6 +150,19 @@ func (d *Driver) settle(ctx context.Context, r record, f facts) (runnerapi.End, 
 	return e, nil, nil
 }
 
+// SetBackground implements runner.Backgrounder.
+func (d *Driver) SetBackground(_ context.Context, b runner.Bundle, on bool) error {
+	r, err := d.load(b.ID)
+	if err != nil {
+		return err
+	}
+	err = d.groups.yield(d.cgroup(r), b.Limits.CPU, on)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fault.New(fault.Conflict, "container %s has ended", b.ID)
+	}
+	return err
+}
+
 // Stats implements runner.Driver.
 func (d *Driver) Stats(_ context.Context, id string) (runner.Stats, error) {
 	r, err := d.load(id)

@@ -1,6 +1,8 @@
 package oci
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -250,5 +252,69 @@ func TestBaseSpec(t *testing.T) {
 	}
 	if d := s.Linux.Resources.Devices; len(d) != 1 || d[0].Allow {
 		t.Errorf("devices: %+v", d)
+	}
+}
+
+func TestYield(t *testing.T) {
+	for name, tt := range map[string]struct {
+		unified bool
+		files   map[string]string // before
+		cpus    float64
+		behind  map[string]string // after yield(true)
+		before  map[string]string // after yield(false)
+	}{
+		"version 1": {
+			false, map[string]string{"cpu.idle": "0", "cpu.shares": "2048"}, 2,
+			map[string]string{"cpu.idle": "1"}, map[string]string{"cpu.idle": "0", "cpu.shares": "2048"},
+		},
+		"version 1, old kernel": {
+			false, map[string]string{"cpu.shares": "2048"}, 2,
+			map[string]string{"cpu.shares": "2"}, map[string]string{"cpu.shares": "2048"},
+		},
+		"version 2": {
+			true, map[string]string{"cpu.idle": "0", "cpu.weight": "79"}, 2,
+			map[string]string{"cpu.idle": "1"}, map[string]string{"cpu.idle": "0", "cpu.weight": "79"},
+		},
+		"version 2, old kernel": {
+			true, map[string]string{"cpu.weight": "79"}, 2,
+			map[string]string{"cpu.weight": "1"}, map[string]string{"cpu.weight": "79"},
+		},
+		"no limit": {
+			true, map[string]string{"cpu.idle": "0", "cpu.weight": "100"}, 0,
+			map[string]string{"cpu.idle": "1"}, map[string]string{"cpu.idle": "0", "cpu.weight": "100"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			c := &cgroups{byCtrl: map[string]string{"cpu": dir}}
+			if tt.unified {
+				c = &cgroups{unified: dir}
+			}
+			group := filepath.Join(dir, "a")
+			if err := os.Mkdir(group, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			for file, value := range tt.files {
+				if err := os.WriteFile(filepath.Join(group, file), []byte(value), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, step := range []struct {
+				on   bool
+				want map[string]string
+			}{{true, tt.behind}, {true, tt.behind}, {false, tt.before}, {false, tt.before}} {
+				if err := c.yield("a", tt.cpus, step.on); err != nil {
+					t.Fatal(err)
+				}
+				for file, want := range step.want {
+					if got, err := os.ReadFile(filepath.Join(group, file)); err != nil || string(got) != want {
+						t.Errorf("on %v: %s holds %q, %v, want %q", step.on, file, got, err, want)
+					}
+				}
+			}
+			if err := c.yield("none", tt.cpus, true); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("of a group that is not there: %v", err)
+			}
+		})
 	}
 }
