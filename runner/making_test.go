@@ -9,6 +9,7 @@ import (
 	"daytona/api/runnerapi"
 	"daytona/internal/fault"
 	"daytona/runner"
+	"daytona/runner/fakedriver"
 	"daytona/runner/rootfs"
 )
 
@@ -129,7 +130,7 @@ func TestImageOfWhichNoSandboxStartsFails(t *testing.T) {
 // slowBuilder builds when it is let.
 type slowBuilder struct {
 	begun, finish chan struct{}
-	world         **world
+	roots         *fakedriver.Roots
 }
 
 func (b slowBuilder) Recover(context.Context) error { return nil }
@@ -143,13 +144,18 @@ func (b slowBuilder) Build(ctx context.Context, name string, spec runnerapi.Imag
 	case <-b.finish:
 	}
 	_, _ = io.WriteString(log, "step 2\n")
-	return (*b.world).roots.Pull(ctx, name, spec.Build.Dockerfile, nil, func(string) {})
+	return b.roots.Pull(ctx, name, spec.Build.Dockerfile, nil, func(string) {})
+}
+
+// builds makes a runner build with b, one image at a time.
+func (b slowBuilder) builds(c *runner.Config) {
+	b.roots = c.Roots.(*fakedriver.Roots)
+	c.Builder, c.ImageJobs = b, 1
 }
 
 func TestBuildsWaitTheirTurnAndCanBeEnded(t *testing.T) {
-	var w *world
-	b := slowBuilder{begun: make(chan struct{}, 8), finish: make(chan struct{}), world: &w}
-	w = newWorld(t, func(c *runner.Config) { c.Builder, c.ImageJobs = b, 1 })
+	b := slowBuilder{begun: make(chan struct{}, 8), finish: make(chan struct{})}
+	w := newWorld(t, b.builds)
 	build := func(name, org string) {
 		t.Helper()
 		err := w.EnsureImage(t.Context(), runnerapi.ImageSpec{Name: name, OrgID: org, Build: &runnerapi.Build{Dockerfile: "FROM " + name}})
@@ -197,10 +203,8 @@ func TestBuildsWaitTheirTurnAndCanBeEnded(t *testing.T) {
 }
 
 func TestImagesGoOnAfterARestart(t *testing.T) {
-	var w *world
-	b := slowBuilder{begun: make(chan struct{}, 8), finish: make(chan struct{}), world: &w}
-	change := func(c *runner.Config) { c.Builder, c.ImageJobs = b, 1 }
-	w = newWorld(t, change)
+	b := slowBuilder{begun: make(chan struct{}, 8), finish: make(chan struct{})}
+	w := newWorld(t, b.builds)
 	plain := runnerapi.ImageSpec{Name: "plain", OrgID: "a", Build: &runnerapi.Build{Dockerfile: "FROM x"}}
 	secret := plain
 	secret.Name, secret.Auths = "secret", []runnerapi.RegistryAuth{{Prefix: "x", Username: "u", Password: "hush"}}
@@ -212,7 +216,7 @@ func TestImagesGoOnAfterARestart(t *testing.T) {
 	<-b.begun
 	w.close()
 	close(b.finish)
-	w = reopen(t, w.dir, change)
+	w = reopen(t, w.dir, b.builds)
 	w.awaitImage("plain", runnerapi.SnapshotReady)
 	if s := w.image("secret"); s.State != runnerapi.SnapshotFailed || !s.Interrupted {
 		t.Errorf("%+v", s)
