@@ -154,8 +154,11 @@ func (e *exact) Read(p []byte) (int, error) {
 	}
 	n, err := e.r.Read(p)
 	e.left -= int64(n)
-	if errors.Is(err, io.EOF) && e.left > 0 {
+	switch {
+	case errors.Is(err, io.EOF) && e.left > 0:
 		err = errShort
+	case err != nil && !errors.Is(err, io.EOF):
+		n = 0 // a store that got every byte would keep the object
 	}
 	return n, err
 }

@@ -178,7 +178,19 @@ func shortBody(t *testing.T, b objectstore.Bucket, dir string) {
 	if text, _ := get(t, b, dir+"x", nil); text != "before" {
 		t.Errorf("a body that was broken off is %q", text)
 	}
+	broken := errors.New("broken off")
+	if _, err := b.Put(t.Context(), dir+"x", &lastly{err: broken}, 5, ""); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	if text, _ := get(t, b, dir+"x", nil); text != "before" {
+		t.Errorf("a body that failed with its last byte is %q", text)
+	}
 }
+
+// lastly fails together with its last byte.
+type lastly struct{ err error }
+
+func (l *lastly) Read(p []byte) (int, error) { return copy(p, "after"), l.err }
 
 func random(t *testing.T, n int) []byte {
 	t.Helper()
