@@ -23,6 +23,7 @@ import (
 	"daytona/controlplane/org"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
+	"daytona/controlplane/upload"
 	"daytona/internal/fault"
 )
 
@@ -50,6 +51,8 @@ type Config struct {
 	PublicURL *url.URL
 	// Previews says where previews live.
 	Previews proxyapi.Template
+	// Uploads is where clients bring files for builds; nil is nowhere.
+	Uploads *upload.Service
 	// Region is the id of the region of Runner. Defaults to "us".
 	Region string
 	// DefaultSnapshot is the snapshot that a request without one gets.
@@ -129,15 +132,19 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
+	checks := map[string]httpapi.Check{
+		"database": cp.checkDatabase,
+		"runner":   func(ctx context.Context) error { return checkRunner(ctx, c.Runner) },
+		"snapshot": cp.checkSnapshot,
+	}
+	if c.Uploads != nil {
+		checks["object-storage"] = c.Uploads.Check
+	}
 	cp.handler = httpapi.New(httpapi.Config{
 		Auth: cp.Auth, Orgs: org.New(c.Store), Snapshots: cp.snapshots, Regions: regions, Sandboxes: cp.sandboxes,
 		Sandbox: c.Store.Sandbox, Log: c.Log, Metrics: c.Metrics, Version: c.Version,
 		PublicURL: c.PublicURL, Previews: c.Previews, Gate: cp.Gate, Grants: cp.grants,
-		Checks: map[string]httpapi.Check{
-			"database": cp.checkDatabase,
-			"runner":   func(ctx context.Context) error { return checkRunner(ctx, c.Runner) },
-			"snapshot": cp.checkSnapshot,
-		},
+		Uploads: c.Uploads, Checks: checks,
 	})
 	return cp, nil
 }

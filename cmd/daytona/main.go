@@ -28,6 +28,6 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(serverCommand(), downCommand(), adminCommand(), versionCommand())
+	root.AddCommand(serverCommand(), downCommand(), adminCommand(), versionCommand(), trustCommand(), objectStore())
 	return root
 }

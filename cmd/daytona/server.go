@@ -87,6 +87,9 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	}
 	defer listener.Close()
 	public := publicURL(s, listener.Addr(), log)
+	if listener, err = speakTLS(s, listener, public, log); err != nil {
+		return err
+	}
 
 	previews, err := previewTemplate(s, public)
 	if err != nil {
@@ -117,9 +120,15 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		err = errors.Join(err, local.Close(closing))
 	}()
 
+	ups, err := openUploads(s, listener.Addr(), public, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ups.Close()) }()
+
 	key := &keyFile{path: s.KeyFile}
 	plane, err := controlplane.Open(ctx, controlplane.Config{
-		Store: store, Runner: local, Log: log, Metrics: metrics, Version: version.Version,
+		Store: store, Runner: local, Uploads: ups.Service, Log: log, Metrics: metrics, Version: version.Version,
 		PublicURL: public, Previews: previews,
 		Region: s.Region, DefaultSnapshot: s.DefaultSnapshot, Quota: s.Quota,
 		AnswerWithin: s.CreateBudget, FirstKey: key.choose,

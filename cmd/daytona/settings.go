@@ -15,6 +15,7 @@ import (
 	"daytona/api/proxyapi"
 	"daytona/controlplane/org"
 	"daytona/images"
+	"daytona/internal/objectstore"
 	"daytona/internal/options"
 )
 
@@ -39,6 +40,9 @@ type settings struct {
 	Region          string
 	DefaultSnapshot string
 	Quota           org.Quota
+
+	StorageURL string
+	S3         objectstore.S3Config
 
 	Isolation       string
 	Isolations      []string
@@ -130,6 +134,16 @@ func declare() (*settings, *options.Set) {
 		quota("quota-snapshot-size", "GB of one snapshot at most", &s.Quota.MaxSnapshotSizeGB),
 		quota("quota-volumes", "volumes, for a new organization", &s.Quota.Volumes),
 
+		options.Option{Group: "Storage", Name: "storage-url", Value: options.String(&s.StorageURL),
+			Help: "origin at which clients reach object storage (default that of the server; over TLS for clients that refuse plain HTTP)", Check: func() error { return checkOrigin(s.StorageURL) }},
+		options.Option{Group: "Storage", Name: "s3-bucket", Value: options.String(&s.S3.Bucket),
+			Help: "bucket of an S3 in which objects are kept (default a store in the data directory)", Check: s.checkS3},
+		options.Option{Group: "Storage", Name: "s3-endpoint", Value: options.String(&s.S3.Endpoint),
+			Help: "origin of that S3 (default Amazon's of the region)", Check: func() error { return checkOrigin(s.S3.Endpoint) }},
+		options.Option{Group: "Storage", Name: "s3-region", Value: options.String(&s.S3.Region), Help: "its region (default us-east-1)"},
+		options.Option{Group: "Storage", Name: "s3-access-key", Value: options.String(&s.S3.Key), Help: "access key for it"},
+		options.Option{Group: "Storage", Name: "s3-secret-key", Value: options.String(&s.S3.Secret), Help: "secret key for it; better in the variable or the file than in a flag"},
+
 		options.Option{Group: "Sandboxes", Name: "isolation", Value: options.String(&s.Isolation),
 			Help:  "what guards a sandbox by default: gvisor or runc (fake guards nothing: for tests of programs that call the API)",
 			Check: options.OneOf(&s.Isolation, isolationGVisor, isolationRunc, isolationFake)},
@@ -199,6 +213,17 @@ func (s *settings) offered() []string {
 		}
 	}
 	return out
+}
+
+// checkS3 wants all of an S3 or nothing.
+func (s *settings) checkS3() error {
+	switch {
+	case s.S3.Bucket == "" && (s.S3.Endpoint != "" || s.S3.Key != "" || s.S3.Secret != ""):
+		return errors.New("is needed with the other options of an S3")
+	case s.S3.Bucket != "" && (s.S3.Key == "" || s.S3.Secret == ""):
+		return errors.New("needs s3-access-key and s3-secret-key")
+	}
+	return nil
 }
 
 func (s *settings) checkIsolations() error {

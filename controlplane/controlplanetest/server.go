@@ -25,6 +25,8 @@ import (
 	"daytona/controlplane/httpapi"
 	"daytona/controlplane/org"
 	"daytona/controlplane/storage"
+	"daytona/controlplane/upload"
+	"daytona/internal/objectstore/buckettest"
 )
 
 // Server is a running control plane.
@@ -81,6 +83,9 @@ func New(t testing.TB) *Server {
 	s.Plane, err = controlplane.Open(ctx, controlplane.Config{
 		Store: store, Runner: s.Runner, Log: logger, Metrics: prometheus.NewRegistry(), Version: "test",
 		PublicURL: public, Previews: s.Previews, DefaultSnapshot: Snapshot,
+		Uploads: upload.New(upload.Config{
+			Bucket: buckettest.NewMemory(), Key: make([]byte, 32), URL: public, SecureURL: public, RunnerURL: public, Log: logger,
+		}),
 		SnapshotsEvery: 10 * time.Millisecond,
 		Now:            func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
 		FirstKey:       func() (string, error) { return s.Key, nil },

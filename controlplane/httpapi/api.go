@@ -18,6 +18,7 @@ import (
 	"daytona/controlplane/org"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
+	"daytona/controlplane/upload"
 )
 
 // Config is what an API needs. Every member is required unless it says so.
@@ -33,6 +34,8 @@ type Config struct {
 	// Sandbox returns a sandbox by id, whoever owns it. Preview tokens are
 	// compared with what it returns.
 	Sandbox func(ctx context.Context, id string) (sandbox.Sandbox, error)
+	// Uploads gives credentials for object storage, which it serves; nil is none.
+	Uploads *upload.Service
 	// Checks are what readiness depends on, by name.
 	Checks map[string]Check
 	// Version of the server, shown in every answer.
@@ -81,6 +84,11 @@ const basePath = "/api"
 // dispatch finds who answers a request: the toolbox of a sandbox, a route, or
 // one of the few pages beside the API.
 func (a *API) dispatch(w http.ResponseWriter, r *http.Request) {
+	if a.Uploads != nil && upload.Serves(r.URL.Path) { // before paths are made tidy: these are signed
+		infoOf(r).route = "/" + upload.BucketName + "/*"
+		a.Uploads.Handler().ServeHTTP(w, r)
+		return
+	}
 	path := collapse(r.URL.EscapedPath())
 	if id, rest, ok := splitToolbox(path, basePath+"/toolbox/", "/toolbox"); ok {
 		infoOf(r).route = basePath + "/toolbox/{sandboxId}/toolbox/*"

@@ -19,6 +19,8 @@ type client struct {
 	oldEnums bool
 	// sdk: a client of the present era, which expects lists with a cursor.
 	sdk bool
+	// noPlainHTTP: its S3 client refuses addresses without TLS.
+	noPlainHTTP bool
 }
 
 const (
@@ -39,6 +41,7 @@ func clientOf(h http.Header) client {
 		strict: agent == strictGoAgent,
 		sdk:    strings.HasPrefix(source, "sdk-") || strings.HasPrefix(agent, newGoAgent),
 	}
+	c.noPlainHTTP = source == "python-sdk" || strings.HasPrefix(source, "sdk-python")
 	oldLabel := source == "typescript-sdk" || source == "python-sdk" ||
 		(source == "cli" && !strings.HasPrefix(agent, newGoAgent))
 	minor, known := sdkMinor(h.Get(headerSDKVersion))

@@ -15,17 +15,17 @@ func TestClientOf(t *testing.T) {
 	}{
 		{"browser, curl", "", "curl/8", "", client{}},
 		{"first TypeScript", "typescript-sdk", "axios/1.7", "0.27.1", client{oldEnums: true}},
-		{"first Python", "python-sdk", "OpenAPI-Generator/1.0.0/python", "0.27.0", client{oldEnums: true}},
+		{"first Python", "python-sdk", "OpenAPI-Generator/1.0.0/python", "0.27.0", client{oldEnums: true, noPlainHTTP: true}},
 		{"first CLI", "cli", "OpenAPI-Generator/1.0.0/go", "", client{strict: true, oldEnums: true}},
 		{"first MCP server", "daytona-mcp", "OpenAPI-Generator/1.0.0/go", "", client{strict: true, oldEnums: true}},
 		{"new CLI", "cli", "api-client-go/0.190.0", "", client{sdk: true}},
 		{"new MCP server", "daytona-mcp", "api-client-go/0.190.0", "", client{sdk: true}},
 		{"new TypeScript", "sdk-typescript", "sdk-typescript/0.218.0", "0.218.0", client{sdk: true}},
 		{"legacy package", "sdk-typescript-legacy", "sdk-typescript-legacy/0.218.0", "0.218.0", client{sdk: true}},
-		{"new Python", "sdk-python-async", "sdk-python-async/0.190.0", "0.190.0", client{sdk: true}},
-		{"middle era", "sdk-python", "x", "0.169.9", client{sdk: true, oldEnums: true}},
-		{"tolerant since", "sdk-python", "x", "0.170.0", client{sdk: true}},
-		{"unknown version", "sdk-python", "x", "unknown", client{sdk: true}},
+		{"new Python", "sdk-python-async", "sdk-python-async/0.190.0", "0.190.0", client{sdk: true, noPlainHTTP: true}},
+		{"middle era", "sdk-python", "x", "0.169.9", client{sdk: true, oldEnums: true, noPlainHTTP: true}},
+		{"tolerant since", "sdk-python", "x", "0.170.0", client{sdk: true, noPlainHTTP: true}},
+		{"unknown version", "sdk-python", "x", "unknown", client{sdk: true, noPlainHTTP: true}},
 		{"far future", "sdk-go", "x", "v2.0.0", client{sdk: true}},
 	} {
 		h := http.Header{}

@@ -39,6 +39,9 @@ func routes() []route {
 		{method: get, path: "/snapshots", access: member, handler: (*API).listSnapshots, id: "getAllSnapshots", doc: "List snapshots, one's own and general ones", query: snapshotQuery{}, answer: api.PaginatedSnapshots{}, errors: []int{400}},
 		{method: get, path: "/snapshots/{idOrName}", access: member, handler: (*API).getSnapshot, id: "getSnapshot", doc: "Get a snapshot", answer: api.Snapshot{}, errors: []int{404}},
 
+		// Uploads
+		{method: get, path: "/object-storage/push-access", access: member, handler: (*API).storageAccess, id: "getPushAccess", doc: "Credentials for an hour, with which an S3 client puts and gets files for builds, those of the organization alone", answer: api.StorageAccess{}, errors: []int{400, 403, 503}},
+
 		// API keys
 		{method: post, path: "/api-keys", access: member, handler: (*API).createAPIKey, id: "createApiKey", doc: "Create an API key; its secret is shown only here", body: api.CreateAPIKey{}, answer: api.APIKeyResponse{}, status: 201, errors: []int{400, 403, 409}},
 		{method: get, path: "/api-keys", access: member, handler: (*API).listAPIKeys, id: "listApiKeys", doc: "List one's own API keys", answer: []api.APIKey{}},

@@ -93,7 +93,16 @@ func (g *Gate) list(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
+// staleUpload is the age at which an upload under way was given up by its client,
+// whose credentials ended long ago.
+const staleUpload = 24 * time.Hour
+
 func (g *Gate) begin(w http.ResponseWriter, r *request) error {
+	if !r.grant.Exact {
+		if err := objectstore.ExpireUploads(r.Context(), g.Bucket, r.grant.Prefix, g.Now().Add(-staleUpload)); err != nil {
+			g.Log.WarnContext(r.Context(), "uploads that were given up could not be removed", "error", err)
+		}
+	}
 	id, err := g.Bucket.Begin(r.Context(), r.key, contentType(r))
 	if err != nil {
 		return err

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"daytona/internal/fault"
 	"daytona/internal/objectstore"
 )
@@ -84,7 +86,27 @@ func (s *Store) S3(bucket string) objectstore.S3Config {
 
 // Bucket returns a bucket of the store, which is made at its first use.
 func (s *Store) Bucket(name string) objectstore.Bucket {
-	return objectstore.NewS3(s.bucketConfig(name))
+	return &bucket{Bucket: objectstore.NewS3(s.bucketConfig(name)), store: s}
+}
+
+// bucket starts no process only to be told that all is well.
+type bucket struct {
+	objectstore.Bucket
+	store *Store
+}
+
+// Check implements objectstore.Bucket.
+func (b *bucket) Check(ctx context.Context) error {
+	if b.store.PID() != 0 {
+		return b.Bucket.Check(ctx)
+	}
+	if err := os.MkdirAll(b.store.config.Dir, 0o700); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the folder of the object store cannot be used")
+	}
+	if err := unix.Access(b.store.config.Dir, unix.W_OK); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the folder of the object store cannot be written to")
+	}
+	return nil
 }
 
 // bucketConfig is S3 with a client that sees to the bucket first.
@@ -245,6 +267,11 @@ func (s *Store) PID() int {
 	defer s.mu.Unlock()
 	if s.child == nil {
 		return 0
+	}
+	select {
+	case <-s.child.gone:
+		return 0
+	default:
 	}
 	return s.child.cmd.Process.Pid
 }

@@ -1,0 +1,151 @@
+// Package upload is about what clients bring themselves: files for builds, into
+// object storage, and images, into the registry. It gives them credentials that
+// end within the hour and reach what is their organization's alone.
+package upload
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"daytona/internal/fault"
+	"daytona/internal/objectstore"
+	"daytona/internal/s3gate"
+)
+
+// BucketName is the bucket as clients know it: the one that SDKs take when they
+// are told none. It is also the path at which it is served.
+const BucketName = "daytona-volume-builds"
+
+// life is how long credentials are good for. Builds wait in a queue before they
+// fetch what they need, so addresses for runners last longer.
+const (
+	life       = time.Hour
+	runnerLife = 6 * time.Hour
+)
+
+// contextFile is the name under which clients keep a context below its hash.
+const contextFile = "context.tar"
+
+// Config is what a Service needs.
+type Config struct {
+	Bucket objectstore.Bucket
+	// Key is the secret that credentials follow from, 32 bytes. Every server
+	// over the same bucket has the same.
+	Key []byte
+	// URL is where clients reach object storage; SecureURL is for those that
+	// refuse plain HTTP. RunnerURL is where runners do.
+	URL, SecureURL, RunnerURL *url.URL
+	Log                       *slog.Logger
+	Now                       func() time.Time
+}
+
+// Service gives credentials, and knows what was uploaded.
+type Service struct {
+	c      Config
+	issuer *s3gate.Issuer
+	gate   *s3gate.Gate
+}
+
+// New returns a Service.
+func New(c Config) *Service {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	issuer := s3gate.NewIssuer(c.Key)
+	return &Service{c: c, issuer: issuer, gate: s3gate.New(s3gate.Config{Bucket: c.Bucket, Name: BucketName, Issuer: issuer, Log: c.Log, Now: c.Now})}
+}
+
+// StorageAccess is what a client of object storage needs.
+type StorageAccess struct {
+	s3gate.Credentials
+	URL, Bucket, Region string
+}
+
+// Storage gives credentials for an organization's part of object storage. secure
+// asks for an address that is not plain HTTP.
+func (s *Service) Storage(orgID string, secure bool) (StorageAccess, error) {
+	prefix, err := prefixOf(orgID)
+	if err != nil {
+		return StorageAccess{}, err
+	}
+	c, err := s.issuer.Issue(s3gate.Grant{Prefix: prefix, Expires: s.c.Now().Add(life)})
+	if err != nil {
+		return StorageAccess{}, err
+	}
+	at := s.c.URL
+	if secure {
+		at = s.c.SecureURL
+	}
+	return StorageAccess{Credentials: c, URL: strings.TrimRight(at.String(), "/"), Bucket: BucketName, Region: "us-east-1"}, nil
+}
+
+// Handler serves object storage, below /BucketName.
+func (s *Service) Handler() http.Handler { return s.gate }
+
+// Serves says whether a path is one of object storage.
+func Serves(path string) bool {
+	return path == "/"+BucketName || strings.HasPrefix(path, "/"+BucketName+"/")
+}
+
+// ContextURL is an address from which a runner can fetch an organization's
+// context, a tar archive, for hours. It is NotFound when nothing was uploaded
+// under that hash.
+func (s *Service) ContextURL(ctx context.Context, orgID, hash string) (string, error) {
+	key, err := contextKey(orgID, hash)
+	if err != nil {
+		return "", err
+	}
+	if _, err := s.c.Bucket.Stat(ctx, key); fault.Is(err, fault.NotFound) {
+		return "", fault.New(fault.NotFound, "no build context %s was uploaded", hash)
+	} else if err != nil {
+		return "", err
+	}
+	now := s.c.Now()
+	return s.issuer.Presign(s.c.RunnerURL, BucketName, key, now, now.Add(runnerLife))
+}
+
+// RemoveContext removes what an organization uploaded under a hash.
+func (s *Service) RemoveContext(ctx context.Context, orgID, hash string) error {
+	key, err := contextKey(orgID, hash)
+	if err != nil {
+		return err
+	}
+	return objectstore.DeletePrefix(ctx, s.c.Bucket, strings.TrimSuffix(key, contextFile))
+}
+
+// RemoveOrganization removes everything that an organization uploaded.
+func (s *Service) RemoveOrganization(ctx context.Context, orgID string) error {
+	prefix, err := prefixOf(orgID)
+	if err != nil {
+		return err
+	}
+	return objectstore.DeletePrefix(ctx, s.c.Bucket, prefix)
+}
+
+// Check says whether object storage works.
+func (s *Service) Check(ctx context.Context) error { return s.c.Bucket.Check(ctx) }
+
+var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
+
+func prefixOf(orgID string) (string, error) {
+	if !name.MatchString(orgID) {
+		return "", fault.New(fault.Invalid, "%q is not the id of an organization", orgID)
+	}
+	return orgID + "/", nil
+}
+
+func contextKey(orgID, hash string) (string, error) {
+	prefix, err := prefixOf(orgID)
+	if err != nil {
+		return "", err
+	}
+	if !name.MatchString(hash) {
+		return "", fault.New(fault.Invalid, "%q is not the hash of a build context", hash)
+	}
+	return prefix + hash + "/" + contextFile, nil
+}
