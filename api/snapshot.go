@@ -50,7 +50,8 @@ type Snapshot struct {
 	RegionIDs       []string     `json:"regionIds,omitempty"`
 	Ref             string       `json:"ref,omitempty"` // the internal image reference
 	SandboxClass    SandboxClass `json:"sandboxClass,omitempty"`
-	SourceSandboxID *string      `json:"sourceSandboxId"` // null unless taken from a sandbox
+	SourceSandboxID *string      `json:"sourceSandboxId"`     // null unless taken from a sandbox
+	Isolation       string       `json:"isolation,omitempty"` // the weakest that its sandboxes may have
 }
 
 // PaginatedSnapshots is a page of snapshots.
@@ -82,4 +83,33 @@ type BuildInfo struct {
 type CreateBuildInfo struct {
 	DockerfileContent string   `json:"dockerfileContent"`
 	ContextHashes     []string `json:"contextHashes,omitempty"`
+}
+
+// CreateSnapshot asks for a snapshot. Exactly one of imageName and buildInfo is
+// given.
+type CreateSnapshot struct {
+	Name         string           `json:"name"`                   // letters, digits, _ . - : /; unique per organization
+	ImageName    *string          `json:"imageName,omitempty"`    // with a tag that stays, or a digest: debian:12.11
+	Entrypoint   []string         `json:"entrypoint,omitempty"`   // instead of the image's own; not with buildInfo
+	General      *bool            `json:"general,omitempty"`      // for every organization; administrators only
+	CPU          *int             `json:"cpu,omitempty"`          // default 1
+	GPU          *int             `json:"gpu,omitempty"`          // 0
+	Memory       *int             `json:"memory,omitempty"`       // GiB, default 1
+	Disk         *int             `json:"disk,omitempty"`         // GiB, default 3
+	BuildInfo    *CreateBuildInfo `json:"buildInfo,omitempty"`    // a Dockerfile
+	Isolation    *string          `json:"isolation,omitempty"`    // the weakest that its sandboxes may have; default: the server's
+	RegionID     *string          `json:"regionId,omitempty"`     // checked; every region can use it
+	SandboxClass *string          `json:"sandboxClass,omitempty"` // container
+	GPUType      OneOrMany        `json:"gpuType,omitempty"`
+}
+
+// SetSnapshotGeneralStatus shows a snapshot to every organization, or to its
+// own alone.
+type SetSnapshotGeneralStatus struct {
+	General bool `json:"general"`
+}
+
+// URL is an address.
+type URL struct {
+	URL string `json:"url"`
 }

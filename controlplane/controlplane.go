@@ -20,6 +20,7 @@ import (
 	"daytona/controlplane/gate"
 	"daytona/controlplane/grant"
 	"daytona/controlplane/httpapi"
+	"daytona/controlplane/image"
 	"daytona/controlplane/org"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
@@ -31,6 +32,7 @@ import (
 type Store interface {
 	auth.Store
 	org.Store
+	image.Store
 	snapshot.Store
 	fleet.Store
 	sandbox.Store
@@ -108,11 +110,16 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	}
 	regions := fleet.NewRegions(c.Store, c.Region, c.Region)
 	cp.Auth = auth.New(auth.Config{Store: c.Store, Log: c.Log, Quota: c.Quota, Region: c.Region, Now: c.Now})
+	made := image.Config{Store: c.Store, Fleet: runners, Log: c.Log, Now: c.Now}
+	if c.Uploads != nil {
+		made.Contexts = c.Uploads
+	}
+	images := image.New(made)
 	cp.snapshots = snapshot.New(snapshot.Config{
-		Store: c.Store, Fleet: runners, Log: c.Log, Default: c.DefaultSnapshot, Every: c.SnapshotsEvery, Now: c.Now,
+		Store: c.Store, Fleet: runners, Images: images, Regions: regions, Log: c.Log, Default: c.DefaultSnapshot, Every: c.SnapshotsEvery, Now: c.Now,
 	})
 	cp.sandboxes = sandbox.NewManager(sandbox.Config{
-		Store: c.Store, Runners: runners, Snapshots: cp.snapshots, Regions: regions, Log: c.Log, Metrics: c.Metrics,
+		Store: c.Store, Runners: runners, Snapshots: cp.snapshots, Images: images, Regions: regions, Log: c.Log, Metrics: c.Metrics,
 		AnswerWithin: c.AnswerWithin, Resync: c.Resync, Now: c.Now,
 	})
 	var err error

@@ -32,6 +32,7 @@ type Want struct {
 	CPU       int
 	MemoryGiB int
 	DiskGiB   int
+	Prefer    string // id of the runner to take if it fits; "" is none
 }
 
 // Fleet is the set of runners. Its methods may be called at the same time.
@@ -88,6 +89,9 @@ func (f *Fleet) Place(ctx context.Context, w Want) (Member, error) {
 		if fits(m, w) {
 			fit = append(fit, m)
 		}
+	}
+	if i := slices.IndexFunc(fit, func(m Member) bool { return m.ID == w.Prefer }); i >= 0 {
+		return fit[i], nil
 	}
 	switch len(fit) {
 	case 0:

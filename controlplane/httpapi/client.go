@@ -17,6 +17,8 @@ type client struct {
 	strict bool
 	// oldEnums: it fails on states that came after the first era.
 	oldEnums bool
+	// loops: it waits for a sandbox whose build has failed until its time is up.
+	loops bool
 	// sdk: a client of the present era, which expects lists with a cursor.
 	sdk bool
 	// noPlainHTTP: its S3 client refuses addresses without TLS.
@@ -42,6 +44,7 @@ func clientOf(h http.Header) client {
 		sdk:    strings.HasPrefix(source, "sdk-") || strings.HasPrefix(agent, newGoAgent),
 	}
 	c.noPlainHTTP = source == "python-sdk" || strings.HasPrefix(source, "sdk-python")
+	c.loops = source == "typescript-sdk"
 	oldLabel := source == "typescript-sdk" || source == "python-sdk" ||
 		(source == "cli" && !strings.HasPrefix(agent, newGoAgent))
 	minor, known := sdkMinor(h.Get(headerSDKVersion))
@@ -87,6 +90,9 @@ func wantsCursorList(c client, query url.Values) bool {
 
 // sandboxState maps states of the present era to the nearest that c knows.
 func (c client) sandboxState(state api.SandboxState, desired api.SandboxDesiredState) api.SandboxState {
+	if c.loops && state == api.SandboxBuildFailed {
+		return api.SandboxError
+	}
 	if !c.oldEnums {
 		return state
 	}

@@ -102,7 +102,7 @@ func (a *API) origin() string { return strings.TrimRight(a.PublicURL.String(), "
 
 // toSnapshot is a snapshot as the present clients read it.
 func toSnapshot(c client, s snapshot.Snapshot) api.Snapshot {
-	return api.Snapshot{
+	out := api.Snapshot{
 		DocsEraSnapshot: api.DocsEraSnapshot{
 			ID: s.ID, OrganizationID: orNull(s.OrgID), General: s.General, Name: s.Name, ImageName: s.ImageName,
 			State: c.snapshotState(api.SnapshotState(s.State)), Size: s.SizeGB(),
@@ -110,8 +110,30 @@ func toSnapshot(c client, s snapshot.Snapshot) api.Snapshot {
 			CPU:        s.CPU, GPU: s.GPU, Memory: s.MemoryGiB, Disk: s.DiskGiB, ErrorReason: s.ErrorReason,
 			CreatedAt: api.At(s.CreatedAt), UpdatedAt: api.At(s.UpdatedAt), LastUsedAt: timeOrNull(s.LastUsedAt),
 		},
-		SandboxClass: api.ClassContainer, SourceSandboxID: orNull(s.SourceSandbox),
+		Ref: s.Image, SandboxClass: api.ClassContainer, SourceSandboxID: orNull(s.SourceSandbox), Isolation: s.Isolation,
 	}
+	if b := s.Build; b != nil {
+		out.BuildInfo = &api.BuildInfo{
+			DockerfileContent: b.Dockerfile, ContextHashes: append([]string{}, b.Contexts...),
+			CreatedAt: api.At(b.CreatedAt), UpdatedAt: api.At(b.UpdatedAt),
+		}
+		if !c.strict {
+			out.BuildInfo.SnapshotRef = s.Image
+		}
+	}
+	return out
+}
+
+// toCreateSnapshot is what a client sent, for the domain.
+func toCreateSnapshot(c api.CreateSnapshot) snapshot.CreateRequest {
+	out := snapshot.CreateRequest{
+		Name: c.Name, ImageName: c.ImageName, Entrypoint: c.Entrypoint, General: c.General, Isolation: c.Isolation,
+		CPU: c.CPU, GPU: c.GPU, Memory: c.Memory, Disk: c.Disk, Region: c.RegionID, SandboxClass: c.SandboxClass, GPUType: c.GPUType,
+	}
+	if b := c.BuildInfo; b != nil {
+		out.Build = &snapshot.BuildRequest{Dockerfile: b.DockerfileContent, Contexts: b.ContextHashes}
+	}
+	return out
 }
 
 func toAPIKey(k auth.Key) api.APIKey {

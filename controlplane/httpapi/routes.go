@@ -14,6 +14,7 @@ import (
 func routes() []route {
 	const (
 		get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+		patch               = http.MethodPatch
 		sb                  = "/sandbox/{sandboxIdOrName}"
 	)
 	write, remove := needs(auth.WriteSandboxes), needs(auth.DelSandboxes)
@@ -34,10 +35,20 @@ func routes() []route {
 		{method: post, path: sb + "/last-activity", access: member, handler: (*API).lastActivity, id: "updateLastActivity", doc: "Say that a sandbox is in use", body: api.UpdateLastActivity{}, status: 201, errors: []int{400, 404}},
 		{method: get, path: sb + "/ports/{port}/preview-url", access: member, handler: (*API).previewURL, id: "getPortPreviewUrl", doc: "Where a port of a sandbox can be reached", answer: api.PortPreviewURL{}, errors: []int{400, 404}},
 		{method: get, path: sb + "/toolbox-proxy-url", access: member, handler: (*API).toolboxProxyURL, id: "getToolboxProxyUrl", doc: "The base of toolbox requests", answer: api.ToolboxProxyURL{}, errors: []int{404}},
+		{method: get, path: sb + "/build-logs", access: member, handler: (*API).sandboxLogs, id: "getBuildLogs", doc: "What making a sandbox's image printed, as text", query: logsQuery{}, errors: []int{400, 404}},
+		{method: get, path: sb + "/build-logs-url", access: member, handler: (*API).sandboxLogsURL, id: "getBuildLogsUrl", doc: "Where that can be read", answer: api.URL{}, errors: []int{404}},
 
 		// Snapshots
 		{method: get, path: "/snapshots", access: member, handler: (*API).listSnapshots, id: "getAllSnapshots", doc: "List snapshots, one's own and general ones", query: snapshotQuery{}, answer: api.PaginatedSnapshots{}, errors: []int{400}},
+		{method: post, path: "/snapshots", access: needs(auth.WriteSnapshots), handler: (*API).createSnapshot, id: "createSnapshot", doc: "Create a snapshot from an image or a Dockerfile", body: api.CreateSnapshot{}, answer: api.Snapshot{}, errors: []int{400, 403, 409}},
 		{method: get, path: "/snapshots/{idOrName}", access: member, handler: (*API).getSnapshot, id: "getSnapshot", doc: "Get a snapshot", answer: api.Snapshot{}, errors: []int{404}},
+		{method: del, path: "/snapshots/{idOrName}", access: needs(auth.DelSnapshots), handler: (*API).deleteSnapshot, id: "removeSnapshot", doc: "Delete a snapshot; sandboxes made of it stay", errors: []int{403, 404}},
+		{method: patch, path: "/snapshots/{idOrName}/general", access: member, handler: (*API).setSnapshotGeneral, id: "setSnapshotGeneralStatus", doc: "Show a snapshot to every organization; administrators only", body: api.SetSnapshotGeneralStatus{}, answer: api.Snapshot{}, errors: []int{400, 403, 404}},
+		{method: patch, path: "/admin/snapshots/{idOrName}/general", access: member, handler: (*API).setSnapshotGeneral, id: "adminSetSnapshotGeneralStatus", doc: "The same, for newer clients", body: api.SetSnapshotGeneralStatus{}, answer: api.Snapshot{}, errors: []int{400, 403, 404}},
+		{method: post, path: "/snapshots/{idOrName}/activate", access: needs(auth.WriteSnapshots), handler: (*API).activateSnapshot, id: "activateSnapshot", doc: "Make an inactive snapshot usable", answer: api.Snapshot{}, errors: []int{400, 403, 404}},
+		{method: post, path: "/snapshots/{idOrName}/deactivate", access: needs(auth.WriteSnapshots), handler: (*API).deactivateSnapshot, id: "deactivateSnapshot", doc: "Bar a snapshot from use", status: 204, errors: []int{400, 403, 404}},
+		{method: get, path: "/snapshots/{idOrName}/build-logs", access: member, handler: (*API).snapshotLogs, id: "getSnapshotBuildLogs", doc: "What making a snapshot printed, as text", query: logsQuery{}, errors: []int{400, 404}},
+		{method: get, path: "/snapshots/{idOrName}/build-logs-url", access: member, handler: (*API).snapshotLogsURL, id: "getSnapshotBuildLogsUrl", doc: "Where that can be read", answer: api.URL{}, errors: []int{404}},
 
 		// Uploads
 		{method: get, path: "/object-storage/push-access", access: member, handler: (*API).storageAccess, id: "getPushAccess", doc: "Credentials for an hour, with which an S3 client puts and gets files for builds, those of the organization alone", answer: api.StorageAccess{}, errors: []int{400, 403, 503}},

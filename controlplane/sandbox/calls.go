@@ -76,7 +76,7 @@ func (m *Manager) Stop(ctx context.Context, orgID, idOrName string, force bool) 
 			return Stopping, c, nil
 		case sb.Shown() == Stopping:
 			return "", Change{}, nil
-		case sb.State == Creating || sb.State == PullingSnapshot || sb.Shown() == Starting:
+		case sb.State == Creating || sb.State.AwaitsImage() || sb.Shown() == Starting:
 			return "", Change{}, fault.New(fault.Conflict, "Sandbox is %s. Wait until it has started, then stop it", sb.Shown())
 		default:
 			return "", Change{}, fault.New(fault.Invalid, "Sandbox is not started: it is %s", sb.Shown())

@@ -15,6 +15,7 @@ import (
 
 	"daytona/api/runnerapi"
 	"daytona/controlplane/fleet"
+	"daytona/controlplane/image"
 	"daytona/controlplane/org"
 	"daytona/controlplane/snapshot"
 	"daytona/internal/fault"
@@ -79,60 +80,100 @@ func (m *Manager) create(ctx context.Context, orgID, userID string, req CreateRe
 	if err != nil || !created {
 		return sb, err
 	}
+	if sn.ID != "" {
+		m.c.Snapshots.Used(context.WithoutCancel(ctx), sn.ID)
+	} else if _, err := m.c.Images.Use(context.WithoutCancel(ctx), definition(sb), sb.RunnerID); err != nil {
+		m.log.Warn("image not declared; the sandbox's worker will do it", "sandbox_id", sb.ID, "error", err)
+	}
 	done := m.kick(sb.ID, nudge{trace: trace.SpanContextFromContext(ctx)})
-	m.c.Snapshots.Used(context.WithoutCancel(ctx), sn.ID)
+	if sb.State == PendingBuild { // clients read the log of a build only when they see this state
+		m.c.Images.Wake()
+		return sb, nil
+	}
 	m.await(ctx, done)
 	return m.c.Store.Sandbox(context.WithoutCancel(ctx), sb.ID)
 }
 
-// place fills in the snapshot, region, resources and runner.
+// place fills in the snapshot or image, region, resources and runner.
 func (m *Manager) place(ctx context.Context, orgID, userID string, plan Plan) (Sandbox, snapshot.Snapshot, fleet.Member, error) {
 	sb := plan.Sandbox
-	name := plan.SnapshotName
-	if plan.FromImage != "" {
-		name = plan.FromImage
-	}
 	fail := func(err error) (Sandbox, snapshot.Snapshot, fleet.Member, error) {
 		return Sandbox{}, snapshot.Snapshot{}, fleet.Member{}, err
 	}
-	sn, err := m.c.Snapshots.Resolve(ctx, orgID, name)
-	if plan.FromImage != "" && fault.Is(err, fault.NotFound) {
-		return fail(fault.New(fault.Invalid, "buildInfo: builds are not available yet on this server, and there is no snapshot named %s. GET /snapshots lists those there are", name))
-	}
-	if fault.Is(err, fault.NotFound) {
-		return fail(fault.New(fault.NotFound, "Snapshot %s not found. GET /snapshots lists those there are", shorten(name)))
-	}
+	now := m.now()
+	sb.OrgID, sb.UserID = orgID, userID
+	sn, img, err := m.source(ctx, &sb, plan, now)
 	if err != nil {
 		return fail(err)
 	}
 	if sb.Target, err = m.c.Regions.Resolve(ctx, orgID, sb.Target); err != nil {
 		return fail(err)
 	}
-	now := m.now()
-	sb.OrgID, sb.UserID, sb.SnapshotID, sb.Image = orgID, userID, sn.ID, sn.Image
-	if plan.OwnsResources {
-		sb.BuildInfo = newBuildInfo(plan.Dockerfile, now)
-	} else {
-		sb.Snapshot = sn.Name
-		sb.CPU, sb.GPU, sb.MemoryGiB, sb.DiskGiB = sn.CPU, sn.GPU, sn.MemoryGiB, sn.DiskGiB
-	}
+	least := fleet.Stronger(sn.Isolation, img.Isolation)
 	member, err := m.c.Runners.Place(ctx, fleet.Want{
-		Region: sb.Target, Isolation: sb.Isolation, AtLeast: sn.Isolation, CPU: sb.CPU, MemoryGiB: sb.MemoryGiB, DiskGiB: sb.DiskGiB,
+		Region: sb.Target, Isolation: sb.Isolation, AtLeast: least, CPU: sb.CPU, MemoryGiB: sb.MemoryGiB, DiskGiB: sb.DiskGiB,
+		Prefer: img.RunnerID,
 	})
 	if err != nil {
 		return fail(err)
 	}
-	if sb.Isolation, err = fleet.Isolate(member.Info.Isolations, sb.Isolation, sn.Isolation); err != nil {
+	if sb.Isolation, err = fleet.Isolate(member.Info.Isolations, sb.Isolation, least); err != nil {
 		return fail(err)
 	}
 	sb.RunnerID = member.ID
 	sb.State, sb.Desired = Creating, Started
-	if sn.State != snapshot.Active {
+	switch {
+	case sn.ID == "" && (img.State != image.Ready || img.RunnerID != member.ID):
+		sb.State = PendingBuild
+	case sn.ID != "" && sn.State != snapshot.Active:
 		sb.State = PullingSnapshot
 	}
 	sb.PreviewToken = newToken()
 	sb.CreatedAt, sb.UpdatedAt, sb.StateSince, sb.LastActivityAt, sb.Version = now, now, now, now, 1
 	return sb, sn, member, nil
+}
+
+// source fills in what a sandbox is made of: a snapshot, or else an image that
+// is built for it. A Dockerfile that is nothing but the name of a snapshot means
+// that one.
+func (m *Manager) source(ctx context.Context, sb *Sandbox, plan Plan, now time.Time) (sn snapshot.Snapshot, img image.Image, err error) {
+	if plan.Dockerfile == "" {
+		sn, err = m.c.Snapshots.Resolve(ctx, sb.OrgID, plan.SnapshotName)
+		if fault.Is(err, fault.NotFound) {
+			err = fault.New(fault.NotFound, "Snapshot %s not found. GET /snapshots lists those there are", shorten(plan.SnapshotName))
+		}
+		if err != nil {
+			return sn, img, err
+		}
+		sb.Snapshot, sb.SnapshotID, sb.Image = sn.Name, sn.ID, sn.Image
+		sb.CPU, sb.GPU, sb.MemoryGiB, sb.DiskGiB = sn.CPU, sn.GPU, sn.MemoryGiB, sn.DiskGiB
+		if img, err = m.c.Images.Get(ctx, sn.Image); fault.Is(err, fault.NotFound) {
+			err = nil
+		}
+		return sn, img, err
+	}
+	def := image.BuildOf(sb.OrgID, plan.Dockerfile, plan.Contexts)
+	sb.BuildInfo = &BuildInfo{
+		DockerfileContent: plan.Dockerfile, ContextHashes: append([]string{}, plan.Contexts...), SnapshotRef: def.Name,
+		CreatedAt: now, UpdatedAt: now,
+	}
+	if plan.FromImage != "" && len(plan.Contexts) == 0 {
+		sn, err = m.c.Snapshots.Resolve(ctx, sb.OrgID, plan.FromImage)
+		if err == nil {
+			sb.SnapshotID, sb.Image = sn.ID, sn.Image
+			return sn, img, nil
+		}
+		if !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Invalid) {
+			return sn, img, err
+		}
+		sn = snapshot.Snapshot{}
+	}
+	sb.Image = def.Name
+	img, err = m.c.Images.Get(ctx, def.Name)
+	if fault.Is(err, fault.NotFound) {
+		return sn, def, m.c.Images.Check(ctx, def)
+	}
+	return sn, img, err
 }
 
 // admit is the check of the organization's state and quota for one sandbox.
@@ -188,14 +229,6 @@ func idempotency(key string, req CreateRequest) (*Idempotency, error) {
 	}
 	sum := sha256.Sum256(body)
 	return &Idempotency{Key: key, BodyHash: hex.EncodeToString(sum[:])}, nil
-}
-
-func newBuildInfo(text string, now time.Time) *BuildInfo {
-	sum := sha256.Sum256([]byte(text))
-	return &BuildInfo{
-		DockerfileContent: text, ContextHashes: []string{},
-		SnapshotRef: "daytona-" + hex.EncodeToString(sum[:]) + ":daytona", CreatedAt: now, UpdatedAt: now,
-	}
 }
 
 // Spec is what the runner is told to make.

@@ -29,9 +29,12 @@ type Step struct {
 // Limits on phases. They count from when the state was entered.
 const (
 	CreateLimit = 15 * time.Minute
-	PullLimit   = 30 * time.Minute
-	StartLimit  = 5 * time.Minute
-	StopLimit   = 5 * time.Minute
+	// PullLimit and BuildLimit are above those of the runners, which know why.
+	PullLimit  = 2 * time.Hour
+	BuildLimit = 2 * time.Hour
+	QueueLimit = 12 * time.Hour
+	StartLimit = 5 * time.Minute
+	StopLimit  = 5 * time.Minute
 	// KeepDestroyed is how long a destroyed sandbox can still be read.
 	KeepDestroyed = 24 * time.Hour
 )
@@ -54,7 +57,7 @@ func Next(sb Sandbox, now time.Time) Step {
 	switch sb.State {
 	case Creating:
 		return Step{Do: DoCreate}
-	case PullingSnapshot:
+	case PullingSnapshot, PendingBuild, BuildingSnapshot:
 		return Step{Do: DoAwaitImage}
 	case Starting:
 		return Step{Do: DoStart}
@@ -84,6 +87,10 @@ func overdue(sb Sandbox, now time.Time) (Step, bool) {
 		limit, phase = CreateLimit, "creating the sandbox"
 	case PullingSnapshot:
 		limit, phase = PullLimit, "waiting for its snapshot"
+	case PendingBuild:
+		limit, phase = QueueLimit, "waiting for its image's turn to be built"
+	case BuildingSnapshot:
+		limit, phase = BuildLimit, "building its image"
 	case Starting:
 		limit, phase = StartLimit, "starting the sandbox"
 	case Stopping:

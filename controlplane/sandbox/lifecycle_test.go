@@ -26,7 +26,7 @@ func TestNext(t *testing.T) {
 
 		{"creating takes too long", Sandbox{State: Creating, Desired: Started, StateSince: ago(CreateLimit)}, Step{Do: DoFail, Reason: "Timed out after 15m0s creating the sandbox"}},
 		{"creating may take this long", Sandbox{State: Creating, Desired: Started, StateSince: ago(CreateLimit - 1)}, Step{Do: DoCreate}},
-		{"the image takes too long", Sandbox{State: PullingSnapshot, Desired: Started, StateSince: ago(PullLimit)}, Step{Do: DoFail, Reason: "Timed out after 30m0s waiting for its snapshot"}},
+		{"the image takes too long", Sandbox{State: PullingSnapshot, Desired: Started, StateSince: ago(PullLimit)}, Step{Do: DoFail, Reason: "Timed out after 2h0m0s waiting for its snapshot"}},
 		{"starting takes too long", Sandbox{State: Starting, Desired: Started, StateSince: ago(StartLimit)}, Step{Do: DoFail, Reason: "Timed out after 5m0s starting the sandbox"}},
 		{"stopping takes too long", Sandbox{State: Stopping, Desired: Stopped, StateSince: ago(StopLimit)}, Step{Do: DoFail, Reason: "Timed out after 5m0s stopping the sandbox"}},
 		{"running has no limit", Sandbox{State: Started, Desired: Started, StateSince: ago(1e6 * time.Hour)}, Step{}},

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"cmp"
 	"context"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"daytona/controlplane/fleet"
+	"daytona/controlplane/image"
 	"daytona/controlplane/snapshot"
 )
 
@@ -26,6 +28,16 @@ type Snapshots interface {
 	Used(ctx context.Context, id string)
 }
 
+// Images is what a Manager needs of the images.
+type Images interface {
+	Get(ctx context.Context, name string) (image.Image, error)
+	Check(ctx context.Context, i image.Image) error
+	Use(ctx context.Context, i image.Image, runner string) (image.Image, error)
+	Ensure(ctx context.Context, m fleet.Member, name string) error
+	Log(ctx context.Context, name, runner string, follow bool, w io.Writer) error
+	Wake()
+}
+
 // Regions is what a Manager needs of the regions.
 type Regions interface {
 	Resolve(ctx context.Context, orgID, target string) (string, error)
@@ -36,6 +48,7 @@ type Config struct {
 	Store     Store
 	Runners   Runners
 	Snapshots Snapshots
+	Images    Images
 	Regions   Regions
 	Log       *slog.Logger
 	// Metrics is where the Manager registers its metrics; nil is nowhere.
@@ -71,6 +84,7 @@ type Manager struct {
 	closed  bool
 
 	timers   *schedule
+	waiting  *waiting // sandboxes that wait for images
 	suspects sync.Map // ids of sandboxes that may have changed by themselves
 	retries  *retries
 	activity *activity
@@ -92,7 +106,7 @@ func NewManager(c Config) *Manager {
 	life, end := context.WithCancel(context.Background())
 	return &Manager{
 		c: c, log: c.Log, met: newMetrics(c.Metrics, c.Store), life: life, end: end,
-		workers: map[string]*worker{}, timers: newSchedule(),
+		workers: map[string]*worker{}, waiting: newWaiting(), timers: newSchedule(),
 		retries: &retries{n: map[string]int{}}, activity: newActivity(), targets: newTargets(),
 	}
 }

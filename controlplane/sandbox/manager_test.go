@@ -64,7 +64,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"unknown snapshot", sandbox.CreateRequest{Snapshot: ptr("nope")}, fault.NotFound, "nope"},
 		{"unknown target", sandbox.CreateRequest{Target: ptr("mars")}, fault.Invalid, "target"},
 		{"more than one sandbox may have", sandbox.CreateRequest{CPU: ptr(5), BuildInfo: &sandbox.BuildRequest{DockerfileContent: "FROM " + slim}}, fault.Invalid, "CPU request 5 exceeds maximum allowed per sandbox (4)"},
-		{"image that is no snapshot", sandbox.CreateRequest{BuildInfo: &sandbox.BuildRequest{DockerfileContent: "FROM debian:12"}}, fault.Invalid, "builds are not available"},
+		{"context that nobody uploaded", sandbox.CreateRequest{BuildInfo: &sandbox.BuildRequest{DockerfileContent: "FROM debian:12", ContextHashes: []string{"h"}}}, fault.Invalid, "contextHashes"},
 	} {
 		_, err := w.m.Create(w.ctx, w.org, "u", c.r, "")
 		if !fault.Is(err, c.kind) || !strings.Contains(err.Error(), c.text) {

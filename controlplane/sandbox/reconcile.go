@@ -109,8 +109,12 @@ func (m *Manager) watchNew(ctx context.Context, watching *sync.Map) {
 		m.busy.Go(func() {
 			defer watching.Delete(member.ID)
 			for e := range events {
-				if e.Sandbox.ID != "" { // else it is about an image
+				if e.Snapshot == "" {
 					m.kick(e.Sandbox.ID, nudge{inspect: true})
+					continue
+				}
+				for _, id := range m.waiting.on(e.Snapshot) {
+					m.soon(id, nudge{})
 				}
 			}
 		})

@@ -8,32 +8,32 @@ type State string
 // The states that this server uses. After a crash of the server the reconciler
 // goes on from each of them.
 const (
-	Creating        State = "creating"         // the runner is making it
-	PullingSnapshot State = "pulling_snapshot" // it waits for its snapshot to be ready on the runner
-	Starting        State = "starting"         // the runner is starting it
-	Started         State = "started"          // its toolbox answers
-	Stopping        State = "stopping"         // the runner is stopping it
-	Stopped         State = "stopped"          // no process; files kept
-	Destroying      State = "destroying"       // the runner is removing it
-	Destroyed       State = "destroyed"        // nothing is left; the row goes after a day
-	Error           State = "error"            // ErrorReason says why; delete works, and so does start if Recoverable
+	Creating         State = "creating"          // the runner is making it
+	PullingSnapshot  State = "pulling_snapshot"  // it waits for its snapshot to be ready on the runner
+	PendingBuild     State = "pending_build"     // it waits for the turn of its image to be built
+	BuildingSnapshot State = "building_snapshot" // its image is being built
+	BuildFailed      State = "build_failed"      // it could not be; ErrorReason says why
+	Starting         State = "starting"          // the runner is starting it
+	Started          State = "started"           // its toolbox answers
+	Stopping         State = "stopping"          // the runner is stopping it
+	Stopped          State = "stopped"           // no process; files kept
+	Destroying       State = "destroying"        // the runner is removing it
+	Destroyed        State = "destroyed"         // nothing is left; the row goes after a day
+	Error            State = "error"             // ErrorReason says why; delete works, and so does start if Recoverable
 )
 
 // States of the public vocabulary that later parts will use.
 const (
-	Unknown          State = "unknown"
-	PendingBuild     State = "pending_build"
-	BuildingSnapshot State = "building_snapshot"
-	BuildFailed      State = "build_failed"
-	Restoring        State = "restoring"
-	Archiving        State = "archiving"
-	Archived         State = "archived"
-	Resizing         State = "resizing"
-	Snapshotting     State = "snapshotting"
-	Forking          State = "forking"
-	Pausing          State = "pausing"
-	Paused           State = "paused"
-	Resuming         State = "resuming"
+	Unknown      State = "unknown"
+	Restoring    State = "restoring"
+	Archiving    State = "archiving"
+	Archived     State = "archived"
+	Resizing     State = "resizing"
+	Snapshotting State = "snapshotting"
+	Forking      State = "forking"
+	Pausing      State = "pausing"
+	Paused       State = "paused"
+	Resuming     State = "resuming"
 )
 
 // States returns every state there is.
@@ -51,19 +51,27 @@ func (s State) Valid() bool { return slices.Contains(States(), s) }
 // transitions is the one table of moves. Destroying is reached from everywhere
 // and left only for Destroyed: delete is never refused and never undone.
 var transitions = map[State][]State{
-	Creating:        {PullingSnapshot, Started, Stopped, Error, Destroying},
-	PullingSnapshot: {Creating, Started, Error, Destroying},
-	Starting:        {Started, Stopped, Error, Destroying},
-	Started:         {Stopping, Stopped, Error, Destroying},
-	Stopping:        {Stopped, Error, Destroying},
-	Stopped:         {Starting, Started, Error, Destroying},
-	Error:           {Starting, Started, Stopped, Destroying},
-	Destroying:      {Destroyed},
-	Destroyed:       {},
+	Creating:         {PullingSnapshot, PendingBuild, Started, Stopped, Error, Destroying},
+	PullingSnapshot:  {Creating, PendingBuild, BuildingSnapshot, Started, BuildFailed, Error, Destroying},
+	PendingBuild:     {BuildingSnapshot, PullingSnapshot, Creating, Started, BuildFailed, Error, Destroying},
+	BuildingSnapshot: {PendingBuild, PullingSnapshot, Creating, Started, BuildFailed, Error, Destroying},
+	BuildFailed:      {Destroying},
+	Starting:         {Started, Stopped, Error, Destroying},
+	Started:          {Stopping, Stopped, Error, Destroying},
+	Stopping:         {Stopped, Error, Destroying},
+	Stopped:          {Starting, Started, Error, Destroying},
+	Error:            {Starting, Started, Stopped, Destroying},
+	Destroying:       {Destroyed},
+	Destroyed:        {},
 }
 
 // CanBecome reports whether a sandbox may move from s to next.
 func (s State) CanBecome(next State) bool { return slices.Contains(transitions[s], next) }
+
+// AwaitsImage reports whether a sandbox in s waits for its image.
+func (s State) AwaitsImage() bool {
+	return s == PullingSnapshot || s == PendingBuild || s == BuildingSnapshot
+}
 
 // TakesCompute reports whether a sandbox in s counts for CPU and memory.
 func (s State) TakesCompute() bool { return slices.Contains(ComputeStates(), s) }

@@ -9,14 +9,17 @@ import (
 // side: for each state, where a sandbox in it can go.
 func TestTransitions(t *testing.T) {
 	want := map[State][]State{
-		Creating:        {PullingSnapshot, Started, Stopped, Error, Destroying},
-		PullingSnapshot: {Creating, Started, Error, Destroying},
-		Starting:        {Started, Stopped, Error, Destroying},
-		Started:         {Stopping, Stopped, Error, Destroying},
-		Stopping:        {Stopped, Error, Destroying},
-		Stopped:         {Starting, Started, Error, Destroying},
-		Error:           {Starting, Started, Stopped, Destroying},
-		Destroying:      {Destroyed},
+		Creating:         {PullingSnapshot, PendingBuild, Started, Stopped, Error, Destroying},
+		PullingSnapshot:  {Creating, PendingBuild, BuildingSnapshot, Started, BuildFailed, Error, Destroying},
+		PendingBuild:     {BuildingSnapshot, PullingSnapshot, Creating, Started, BuildFailed, Error, Destroying},
+		BuildingSnapshot: {PendingBuild, PullingSnapshot, Creating, Started, BuildFailed, Error, Destroying},
+		BuildFailed:      {Destroying},
+		Starting:         {Started, Stopped, Error, Destroying},
+		Started:          {Stopping, Stopped, Error, Destroying},
+		Stopping:         {Stopped, Error, Destroying},
+		Stopped:          {Starting, Started, Error, Destroying},
+		Error:            {Starting, Started, Stopped, Destroying},
+		Destroying:       {Destroyed},
 	}
 	for _, from := range States() {
 		for _, to := range States() {

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +32,7 @@ func (m *Manager) do(w *worker, sb Sandbox, step Step) error {
 	case DoAutoDelete:
 		return m.autoDelete(sb)
 	case DoFail:
-		return m.fail(sb, step.Reason, sb.State != Creating && sb.State != PullingSnapshot)
+		return m.fail(sb, step.Reason, sb.State != Creating && !sb.State.AwaitsImage())
 	}
 	member, err := m.c.Runners.Member(sb.RunnerID)
 	if err != nil {
@@ -54,26 +53,6 @@ func (m *Manager) do(w *worker, sb Sandbox, step Step) error {
 	return fmt.Errorf("unknown step %q", step.Do)
 }
 
-// awaitImage looks whether the runner has the snapshot by now.
-func (m *Manager) awaitImage(sb Sandbox, member fleet.Member) error {
-	ctx, cancel := context.WithTimeout(m.life, callLimit)
-	defer cancel()
-	list, err := member.Runner.Snapshots(ctx)
-	if err != nil {
-		return err
-	}
-	for _, sn := range list {
-		switch {
-		case sn.Name != sb.Image:
-		case sn.State == runnerapi.SnapshotReady:
-			return m.step(sb, Creating, Change{})
-		case sn.State == runnerapi.SnapshotFailed:
-			return m.fail(sb, fmt.Sprintf("Snapshot %s could not be made: %s", sb.Image, cmp.Or(sn.Reason, "no reason was given")), false)
-		}
-	}
-	return errWaiting
-}
-
 func (m *Manager) makeIt(w *worker, sb Sandbox, member fleet.Member) error {
 	ctx, done := m.interruptible(w)
 	defer done()
@@ -90,31 +69,17 @@ func (m *Manager) makeIt(w *worker, sb Sandbox, member fleet.Member) error {
 	case !lasting(err):
 		// A runner refuses while the snapshot is not ready. Say so, rather
 		// than use up the time there is for creating.
-		if m.imageMissing(sb, member) {
-			return m.step(sb, PullingSnapshot, Change{})
+		if to := m.imageMissing(sb, member); to != "" {
+			return m.step(sb, to, Change{})
 		}
 		return err
-	case fault.Is(err, fault.NotFound) && m.imageMissing(sb, member):
-		return m.step(sb, PullingSnapshot, Change{})
+	case fault.Is(err, fault.NotFound):
+		if to := m.imageMissing(sb, member); to != "" {
+			return m.step(sb, to, Change{})
+		}
 	}
 	m.log.Error("sandbox could not be created", "sandbox_id", sb.ID, "org_id", sb.OrgID, "runner_id", sb.RunnerID, "error", err)
 	return m.fail(sb, reason("The sandbox could not be created", err), false)
-}
-
-// imageMissing reports that the runner is still making the snapshot.
-func (m *Manager) imageMissing(sb Sandbox, member fleet.Member) bool {
-	ctx, cancel := context.WithTimeout(m.life, callLimit)
-	defer cancel()
-	list, err := member.Runner.Snapshots(ctx)
-	if err != nil {
-		return false
-	}
-	for _, sn := range list {
-		if sn.Name == sb.Image {
-			return sn.State == runnerapi.SnapshotBuilding
-		}
-	}
-	return false
 }
 
 func (m *Manager) startIt(w *worker, sb Sandbox, member fleet.Member) error {
@@ -204,12 +169,16 @@ func (m *Manager) autoDelete(sb Sandbox) error {
 
 // fail gives up. The quota is free then, and nobody tries again unless told to.
 func (m *Manager) fail(sb Sandbox, why string, recoverable bool) error {
+	return m.failTo(sb, Error, why, recoverable)
+}
+
+func (m *Manager) failTo(sb Sandbox, to State, why string, recoverable bool) error {
 	c := m.ended(sb, nil)
 	if sb.EndCause == "" {
 		c.End = &End{Cause: string(runnerapi.CauseStartFailed), Evidence: why, At: m.now()}
 	}
 	c.ErrorReason, c.Recoverable = &why, &recoverable
-	return m.step(sb, Error, c)
+	return m.step(sb, to, c)
 }
 
 // step makes a move on behalf of a worker.

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"daytona/controlplane/org"
+	"daytona/controlplane/snapshot"
 	"daytona/internal/fault"
 )
 
@@ -23,7 +24,6 @@ const (
 	maxLabelBytes = 1024 // of one key or value
 	maxAllowList  = 10
 	maxInterval   = 1<<31 - 1
-	maxDockerfile = 1 << 20
 )
 
 // Defaults of a create request.
@@ -39,11 +39,12 @@ func DefaultResources() org.Resources { return org.Resources{CPU: 1, MemoryGiB: 
 
 // Plan is a request with every default filled in.
 type Plan struct {
-	Sandbox       Sandbox // ID, names of places, resources of a snapshot and times still missing
-	SnapshotName  string  // name or id as asked for; "" is the default one
-	FromImage     string  // image of a Dockerfile that is nothing but a FROM, else ""
-	Dockerfile    string  // as it was given
-	OwnsResources bool    // the request sets the resources, not the snapshot
+	Sandbox       Sandbox  // ID, names of places, resources of a snapshot and times still missing
+	SnapshotName  string   // name or id as asked for; "" is the default one
+	FromImage     string   // image of a Dockerfile that is nothing but a FROM, else ""
+	Dockerfile    string   // as it was given; "" is none
+	Contexts      []string // hashes, as they were given
+	OwnsResources bool     // the request sets the resources, not the snapshot
 }
 
 // Validate checks every field and fills in defaults. The error is Invalid and
@@ -149,15 +150,9 @@ func (r CreateRequest) resources(p *Plan, bad *problems) {
 		bad.add("buildInfo", "cannot be given together with snapshot")
 	}
 	text := r.BuildInfo.DockerfileContent
-	p.FromImage, p.Dockerfile = onlyFrom(text), text
-	switch {
-	case strings.TrimSpace(text) == "":
-		bad.add("buildInfo.dockerfileContent", "must not be empty")
-	case len(text) > maxDockerfile:
-		bad.add("buildInfo.dockerfileContent", "must have at most %d bytes", maxDockerfile)
-	case p.FromImage == "" || len(r.BuildInfo.ContextHashes) > 0:
-		bad.add("buildInfo", "builds are not available yet on this server. Use a snapshot, or an image that is the name of one")
-	}
+	p.FromImage, p.Dockerfile, p.Contexts = onlyFrom(text), text, r.BuildInfo.ContextHashes
+	bad.check("buildInfo.dockerfileContent", snapshot.CheckDockerfile(text))
+	bad.check("buildInfo.contextHashes", snapshot.CheckContexts(p.Contexts))
 }
 
 // notYet refuses by name what this server cannot do: a client that asks for a

@@ -91,11 +91,15 @@ func (m *Manager) drive(w *worker, id string) {
 		if fault.Is(err, fault.NotFound) {
 			m.timers.set(id, time.Time{})
 			m.retries.clear(id)
+			m.waiting.drop(id)
 			return
 		}
 		var step Step
 		if err == nil {
 			sb = m.withActivity(sb)
+			if !sb.State.AwaitsImage() {
+				m.waiting.drop(id)
+			}
 			if m.take(&w.inspect) {
 				err = m.inspect(m.life, sb)
 				step.Do = "inspect"

@@ -13,6 +13,7 @@ import (
 	"daytona/controlplane/auth"
 	"daytona/controlplane/fleet"
 	"daytona/controlplane/fleet/fleettest"
+	"daytona/controlplane/image"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
 	"daytona/controlplane/storage"
@@ -27,6 +28,7 @@ type world struct {
 	runner *fleettest.Runner
 	fleet  *fleet.Fleet
 	images *snapshot.Service
+	made   *image.Service
 	m      *sandbox.Manager
 	org    string
 	offset atomic.Int64 // nanoseconds by which the clock is ahead
@@ -53,7 +55,8 @@ func newWorld(t testing.TB) *world {
 	o, err := db.PersonalOrganization(w.ctx, auth.AdminID)
 	w.must(err)
 	w.org = o.ID
-	w.images = snapshot.New(snapshot.Config{Store: db, Fleet: w.fleet, Log: log})
+	w.made = image.New(image.Config{Store: db, Fleet: w.fleet, Log: log, Now: w.now})
+	w.images = snapshot.New(snapshot.Config{Store: db, Fleet: w.fleet, Images: w.made, Log: log, Now: w.now})
 	w.must(w.images.Bootstrap(w.ctx))
 	w.syncImages()
 	w.m = w.manager(db)
@@ -63,7 +66,7 @@ func newWorld(t testing.TB) *world {
 // manager makes another Manager: another server, or the same after a restart.
 func (w *world) manager(store sandbox.Store) *sandbox.Manager {
 	m := sandbox.NewManager(sandbox.Config{
-		Store: store, Runners: w.fleet, Snapshots: w.images, Regions: fleet.NewRegions(w.db, "us", "us"),
+		Store: store, Runners: w.fleet, Snapshots: w.images, Images: w.made, Regions: fleet.NewRegions(w.db, "us", "us"),
 		Metrics: prometheus.NewRegistry(), AnswerWithin: 10 * time.Second, Resync: 20 * time.Millisecond, Now: w.now,
 	})
 	w.t.Cleanup(m.Close)

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -14,6 +16,7 @@ import (
 
 	"daytona/api/runnerapi"
 	"daytona/controlplane/fleet"
+	"daytona/controlplane/image"
 	"daytona/internal/fault"
 )
 
@@ -22,16 +25,36 @@ type Fleet interface {
 	Members() []fleet.Member
 }
 
+// Images is what a Service needs of the images.
+type Images interface {
+	Check(ctx context.Context, i image.Image) error
+	Sync(ctx context.Context) (v image.View, settled bool, err error)
+	Get(ctx context.Context, name string) (image.Image, error)
+	Log(ctx context.Context, name, runner string, follow bool, w io.Writer) error
+	Follow(ctx context.Context)
+	Wake()
+	Woken() <-chan struct{}
+}
+
+// Regions is what a Service needs of the regions.
+type Regions interface {
+	Resolve(ctx context.Context, orgID, target string) (string, error)
+}
+
 // Config is what a Service needs.
 type Config struct {
-	Store Store
-	Fleet Fleet
-	Log   *slog.Logger
+	Store  Store
+	Fleet  Fleet
+	Images Images
+	// Regions checks the region of a request; nil takes any.
+	Regions Regions
+	Log     *slog.Logger
 	// Default is the name of the snapshot that a request without one gets.
 	// Defaults to "daytona-slim".
 	Default string
 	// Every is the time between two looks at the runners while a snapshot is
-	// on its way. Defaults to 1 second; 10 times that when all are settled.
+	// on its way, if none of them reports a change before. Defaults to 3
+	// seconds; 10 times that when all are settled.
 	Every time.Duration
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
@@ -39,8 +62,7 @@ type Config struct {
 
 // Service looks snapshots up and keeps their rows in step with the runners.
 type Service struct {
-	c    Config
-	wake chan struct{}
+	c Config
 
 	mu   sync.Mutex
 	used map[string]time.Time // last uses stored, by id
@@ -49,11 +71,11 @@ type Service struct {
 // New returns a Service.
 func New(c Config) *Service {
 	c.Default = cmp.Or(c.Default, "daytona-slim")
-	c.Every = cmp.Or(c.Every, time.Second)
+	c.Every = cmp.Or(c.Every, 3*time.Second)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Service{c: c, wake: make(chan struct{}, 1), used: map[string]time.Time{}}
+	return &Service{c: c, used: map[string]time.Time{}}
 }
 
 // Default is the name of the default snapshot.
@@ -119,62 +141,108 @@ func (s *Service) fresh(name string, now time.Time) Snapshot {
 	}
 }
 
-// Wake makes Run look at the runners at once.
-func (s *Service) Wake() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
+// Wake makes Run look at the runners soon.
+func (s *Service) Wake() { s.c.Images.Wake() }
+
+// lull is how long Run waits after a comparison in any case: runners report
+// progress often.
+const lull = 20 * time.Millisecond
 
 // Run keeps the rows in step with the runners until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	if err := s.Bootstrap(ctx); err != nil {
 		return err
 	}
+	var idle time.Time // when unused snapshots were last looked for
 	for {
+		s.c.Images.Follow(ctx)
 		wait := s.c.Every
 		settled, err := s.Sync(ctx, s.c.Now())
+		if now := s.c.Now(); err == nil && now.Sub(idle) >= time.Hour {
+			idle = now
+			err = s.deactivateUnused(ctx)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // it was asked to end: what broke off does not matter
 		case err != nil:
 			s.c.Log.Warn("snapshots not compared with the runners", "error", err)
 		}
-		if settled || err != nil {
+		if settled {
 			wait *= 10
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.wake:
+		case <-time.After(lull):
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.c.Images.Woken():
 		case <-time.After(wait):
 		}
 	}
 }
 
+func (s *Service) deactivateUnused(ctx context.Context) error {
+	n, err := s.c.Store.DeactivateUnused(ctx, s.now())
+	if n > 0 {
+		s.c.Log.Info("unused snapshots deactivated", "snapshots", n)
+	}
+	return err
+}
+
 // Sync compares once. settled says that no snapshot is on its way.
 func (s *Service) Sync(ctx context.Context, now time.Time) (settled bool, err error) {
-	held := map[string]runnerapi.Snapshot{}
-	var errs []error
-	for _, m := range s.c.Fleet.Members() {
-		list, err := m.Runner.Snapshots(ctx)
+	view, settled, err := s.c.Images.Sync(ctx)
+	done, err2 := s.syncMade(ctx, now)
+	rest, err3 := s.syncOperators(ctx, view, now)
+	return settled && done && rest, errors.Join(err, err2, err3)
+}
+
+// syncMade brings snapshots in step with the images that are made for them.
+func (s *Service) syncMade(ctx context.Context, now time.Time) (settled bool, err error) {
+	rows, err := s.c.Store.SnapshotsIn(ctx, Pending, Building, Pulling)
+	errs := []error{err}
+	settled = true
+	for _, row := range rows {
+		if s.byRunner(row) {
+			continue
+		}
+		i, err := s.c.Images.Get(ctx, row.Image)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		for _, sn := range list {
-			if have, ok := held[sn.Name]; !ok || better(sn.State, have.State) {
-				held[sn.Name] = sn
+		next := Settle(row, i)
+		if next.State == Active && row.OrgID != "" {
+			o, err := s.c.Store.Organization(ctx, row.OrgID)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			if most := o.Quota.MaxSnapshotSizeGB; *next.SizeBytes > int64(most)*1e9 {
+				reason := fmt.Sprintf("The image is %.2f GB large; at most %d GB are allowed", *next.SizeGB(), most)
+				next.State, next.ErrorReason = Failed, &reason
 			}
 		}
+		errs = append(errs, s.store(ctx, row, next, now))
+		settled = settled && next.State != Pending && next.State != Building && next.State != Pulling
 	}
+	return settled, errors.Join(errs...)
+}
+
+// syncOperators does the same with the snapshots that runners make for their
+// operators.
+func (s *Service) syncOperators(ctx context.Context, view image.View, now time.Time) (settled bool, err error) {
 	rows, err := s.c.Store.GeneralSnapshots(ctx)
 	if err != nil {
-		return false, errors.Join(append(errs, err)...)
+		return false, err
 	}
-	for name := range held {
-		if !slices.ContainsFunc(rows, func(r Snapshot) bool { return r.Name == name }) {
+	var errs []error
+	for name := range view.Names() {
+		if !image.Ours(name) && !slices.ContainsFunc(rows, func(r Snapshot) bool { return r.Image == name }) {
 			row, err := s.c.Store.EnsureSnapshot(ctx, s.fresh(name, now))
 			if err != nil {
 				errs = append(errs, err)
@@ -185,31 +253,41 @@ func (s *Service) Sync(ctx context.Context, now time.Time) (settled bool, err er
 	}
 	settled = true
 	for _, row := range rows {
-		next, changed := row, false
-		if sn, ok := held[row.Name]; ok {
-			next, changed = merge(row, sn)
+		if !s.byRunner(row) {
+			continue
 		}
-		if changed {
-			next.UpdatedAt = now.UTC().Truncate(time.Millisecond)
-			if err := s.c.Store.MoveSnapshot(ctx, next, row.State); err != nil && !fault.Is(err, fault.Conflict) {
-				errs = append(errs, err)
-			}
-			if next.State != row.State {
-				s.c.Log.Info("snapshot changed", "snapshot", row.Name, "from", row.State, "to", next.State, "reason", text(next.ErrorReason))
-			}
+		next := row
+		if sn, _, ok := view.Best(row.Image); ok {
+			next, _ = merge(row, sn)
 		}
-		if next.State == Building || next.State == Pulling || next.State == Pending {
-			settled = false
-		}
+		errs = append(errs, s.store(ctx, row, next, now))
+		settled = settled && next.State != Building && next.State != Pulling && next.State != Pending
 	}
 	return settled, errors.Join(errs...)
 }
 
-// better: a snapshot is as far as the runner that is farthest with it.
-func better(a, b runnerapi.SnapshotState) bool {
-	rank := map[runnerapi.SnapshotState]int{runnerapi.SnapshotReady: 2, runnerapi.SnapshotBuilding: 1}
-	return rank[a] > rank[b]
+// store stores what became of a row, if anything did.
+func (s *Service) store(ctx context.Context, row, next Snapshot, now time.Time) error {
+	if same(row, next) {
+		return nil
+	}
+	next.UpdatedAt = now.UTC().Truncate(time.Millisecond)
+	if next.State != row.State {
+		s.c.Log.Info("snapshot changed", "snapshot", row.Name, "org_id", row.OrgID, "from", row.State, "to", next.State, "reason", text(next.ErrorReason))
+	}
+	if err := s.c.Store.MoveSnapshot(ctx, next, row.State); !fault.Is(err, fault.Conflict) {
+		return err
+	}
+	return nil
 }
+
+func same(a, b Snapshot) bool {
+	return a.State == b.State && a.Progress == b.Progress && a.Isolation == b.Isolation &&
+		deref(a.ErrorReason) == deref(b.ErrorReason) && deref(a.SizeBytes) == deref(b.SizeBytes) &&
+		slices.Equal(a.Entrypoint, b.Entrypoint)
+}
+
+func (s *Service) now() time.Time { return s.c.Now().UTC().Truncate(time.Millisecond) }
 
 // merge says what a row becomes by what a runner reports. Rows that a person
 // switched off stay as they are.
@@ -231,11 +309,11 @@ func merge(row Snapshot, seen runnerapi.Snapshot) (next Snapshot, changed bool) 
 		next.State, next.ErrorReason = Failed, &reason
 	default:
 		next.State, next.Progress = Building, seen.Progress
+		if seen.State == runnerapi.SnapshotPulling {
+			next.State = Pulling
+		}
 	}
-	same := next.State == row.State && next.Progress == row.Progress && next.Isolation == row.Isolation &&
-		deref(next.ErrorReason) == deref(row.ErrorReason) && deref(next.SizeBytes) == deref(row.SizeBytes) &&
-		slices.Equal(next.Entrypoint, row.Entrypoint)
-	return next, !same
+	return next, !same(row, next)
 }
 
 func deref[T any](p *T) T {

@@ -1,15 +1,21 @@
-// Package snapshot knows the images that sandboxes are made of.
+// Package snapshot knows the named images that sandboxes are made of.
 //
 // A snapshot belongs to an organization, or is general: then every organization
-// sees and uses it. What is known of its content (size, entrypoint, whether it
-// is ready) comes from the runners that hold it; Service.Run keeps the rows in
-// step with them.
+// sees and uses it. Its content is an image (package image) that is pulled or
+// built for it, or one that the operator of a runner has it make; what is known
+// of it (size, entrypoint, whether it is ready) comes from there. Service.Run
+// keeps the rows in step.
+//
+//	create ──► Building ──┐        (from a Dockerfile)
+//	      └──► Pending ──► Pulling ──► Active ◄──► Inactive
+//	              └────────┴──► Failed, BuildFailed
 package snapshot
 
 import (
 	"context"
 	"time"
 
+	"daytona/controlplane/image"
 	"daytona/controlplane/org"
 	"daytona/internal/fault"
 )
@@ -121,8 +127,31 @@ type Page struct {
 	Total int
 }
 
+// Admit decides whether an organization may have one more snapshot. It is called
+// inside the transaction that adds it, so it must be pure.
+type Admit func(o org.Organization, used org.Usage) error
+
 // Store keeps snapshots. Unknown rows are fault.NotFound.
 type Store interface {
+	// CreateSnapshot stores s and declares its image i in one transaction, if
+	// admit agrees. settle says what s becomes by the image as it then is. A
+	// taken name is fault.Conflict.
+	CreateSnapshot(ctx context.Context, s Snapshot, i image.Image, admit Admit, settle func(Snapshot, image.Image) Snapshot) (Snapshot, error)
+	// ActivateSnapshot does the same with one that is Inactive, or else is
+	// fault.Conflict.
+	ActivateSnapshot(ctx context.Context, s Snapshot, i image.Image, admit Admit, settle func(Snapshot, image.Image) Snapshot) (Snapshot, error)
+	DeleteSnapshot(ctx context.Context, id string) error
+	// SetGeneral shows a snapshot to every organization, or to its own alone.
+	SetGeneral(ctx context.Context, id string, general bool, at time.Time) (Snapshot, error)
+	// Snapshot returns a row by id, whoever owns it.
+	Snapshot(ctx context.Context, id string) (Snapshot, error)
+	// SnapshotsIn lists the rows in some states.
+	SnapshotsIn(ctx context.Context, states ...State) ([]Snapshot, error)
+	// DeactivateUnused makes the active snapshots inactive that nobody used
+	// for as long as their organization allows; general ones stay.
+	DeactivateUnused(ctx context.Context, now time.Time) (int, error)
+	Organization(ctx context.Context, id string) (org.Organization, error)
+
 	// FindSnapshot looks an id or name up among an organization's and the
 	// general ones; its own win, then active ones.
 	FindSnapshot(ctx context.Context, orgID, idOrName string) (Snapshot, error)

@@ -12,6 +12,7 @@ import (
 	"daytona/api/runnerapi"
 	"daytona/controlplane/fleet"
 	"daytona/controlplane/fleet/fleettest"
+	"daytona/controlplane/image"
 	"daytona/controlplane/snapshot"
 	"daytona/controlplane/storage"
 	"daytona/internal/fault"
@@ -33,7 +34,8 @@ func newService(t *testing.T) (*snapshot.Service, *fleettest.Runner) {
 	if err := f.Add(t.Context(), "us", r); err != nil {
 		t.Fatal(err)
 	}
-	return snapshot.New(snapshot.Config{Store: db, Fleet: f, Log: log, Every: time.Millisecond}), r
+	images := image.New(image.Config{Store: db, Fleet: f, Log: log})
+	return snapshot.New(snapshot.Config{Store: db, Fleet: f, Images: images, Log: log, Every: time.Millisecond}), r
 }
 
 // TestTheDefaultSnapshot follows it from the first start, before any runner knows

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"daytona/controlplane/image"
 	"daytona/controlplane/snapshot"
 	"daytona/internal/fault"
 )
@@ -53,13 +54,17 @@ func insertSnapshot(ctx context.Context, c conn, s snapshot.Snapshot) (int64, er
 
 // MoveSnapshot implements snapshot.Store.
 func (db *DB) MoveSnapshot(ctx context.Context, s snapshot.Snapshot, from snapshot.State) error {
-	n, err := db.writer().exec(ctx, `UPDATE snapshots SET state = ?, size_bytes = ?, entrypoint = ?, isolation = ?, error_reason = ?, progress = ?, updated_at = ?
+	return db.fault(moveSnapshot(ctx, db.writer(), s, from))
+}
+
+func moveSnapshot(ctx context.Context, c conn, s snapshot.Snapshot, from snapshot.State) error {
+	n, err := c.exec(ctx, `UPDATE snapshots SET state = ?, size_bytes = ?, entrypoint = ?, isolation = ?, error_reason = ?, progress = ?, updated_at = ?
 		WHERE id = ? AND state = ?`,
 		s.State, s.SizeBytes, entrypointValue(s), s.Isolation, s.ErrorReason, s.Progress, millis(s.UpdatedAt), s.ID, from)
 	if err == nil && n == 0 {
 		return fault.New(fault.Conflict, "Snapshot %s is no longer %s", s.Name, from)
 	}
-	return db.fault(err)
+	return err
 }
 
 // TouchSnapshot implements snapshot.Store.
@@ -131,4 +136,84 @@ func snapshotOrder(f snapshot.Filter, pg bool) string {
 // likeEscape makes s match itself in LIKE … ESCAPE '\'.
 func likeEscape(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(s)
+}
+
+// CreateSnapshot implements snapshot.Store.
+func (db *DB) CreateSnapshot(ctx context.Context, s snapshot.Snapshot, i image.Image, admit snapshot.Admit, settle func(snapshot.Snapshot, image.Image) snapshot.Snapshot) (out snapshot.Snapshot, err error) {
+	err = db.tx(ctx, func(c conn) error {
+		if err := admitSnapshot(ctx, db, c, s.OrgID, admit); err != nil {
+			return err
+		}
+		made, err := declareImage(ctx, db, c, i)
+		if err != nil {
+			return err
+		}
+		out = settle(s, made)
+		n, err := insertSnapshot(ctx, c, out)
+		if err == nil && n == 0 {
+			err = fault.New(fault.Conflict, "Snapshot with name %s already exists. Choose another name, or delete that one first", s.Name)
+		}
+		return err
+	})
+	return out, err
+}
+
+// ActivateSnapshot implements snapshot.Store.
+func (db *DB) ActivateSnapshot(ctx context.Context, s snapshot.Snapshot, i image.Image, admit snapshot.Admit, settle func(snapshot.Snapshot, image.Image) snapshot.Snapshot) (out snapshot.Snapshot, err error) {
+	err = db.tx(ctx, func(c conn) error {
+		if err := admitSnapshot(ctx, db, c, s.OrgID, admit); err != nil {
+			return err
+		}
+		made, err := declareImage(ctx, db, c, i)
+		if err != nil {
+			return err
+		}
+		out = settle(s, made)
+		return moveSnapshot(ctx, c, out, snapshot.Inactive)
+	})
+	return out, err
+}
+
+func admitSnapshot(ctx context.Context, db *DB, c conn, orgID string, admit snapshot.Admit) error {
+	o, err := lockOrg(ctx, db, c, orgID)
+	if err != nil {
+		return err
+	}
+	used, err := usage(ctx, db, c, orgID, "")
+	if err != nil {
+		return err
+	}
+	return admit(o, used)
+}
+
+// DeleteSnapshot implements snapshot.Store.
+func (db *DB) DeleteSnapshot(ctx context.Context, id string) error {
+	return db.change(ctx, `DELETE FROM snapshots WHERE id = ?`, id)
+}
+
+// SetGeneral implements snapshot.Store.
+func (db *DB) SetGeneral(ctx context.Context, id string, general bool, at time.Time) (snapshot.Snapshot, error) {
+	return find(ctx, db, db.writer(), scanSnapshot, `UPDATE snapshots SET general = ?, updated_at = ? WHERE id = ? RETURNING `+snapshotColumns,
+		general, millis(at), id)
+}
+
+// Snapshot implements snapshot.Store.
+func (db *DB) Snapshot(ctx context.Context, id string) (snapshot.Snapshot, error) {
+	return find(ctx, db, db.reader(), scanSnapshot, `SELECT `+snapshotColumns+` FROM snapshots WHERE id = ?`, id)
+}
+
+// SnapshotsIn implements snapshot.Store.
+func (db *DB) SnapshotsIn(ctx context.Context, states ...snapshot.State) ([]snapshot.Snapshot, error) {
+	return list(ctx, db, db.reader(), scanSnapshot, `SELECT `+snapshotColumns+` FROM snapshots
+		WHERE state IN (`+marks(len(states))+`) ORDER BY created_at, id`, anys(states)...)
+}
+
+// DeactivateUnused implements snapshot.Store.
+func (db *DB) DeactivateUnused(ctx context.Context, now time.Time) (int, error) {
+	n, err := db.writer().exec(ctx, `UPDATE snapshots SET state = ?, updated_at = ? WHERE state = ? AND NOT general
+		AND COALESCE(CASE WHEN last_used_at > updated_at THEN last_used_at END, updated_at) <
+			(SELECT CASE WHEN o.snapshot_deactivation_minutes > 0 THEN ? - o.snapshot_deactivation_minutes * 60000 ELSE 0 END
+			FROM organizations o WHERE o.id = snapshots.org_id)`,
+		snapshot.Inactive, millis(now), snapshot.Active, millis(now))
+	return int(n), db.fault(err)
 }

@@ -35,6 +35,7 @@ type Runner struct {
 	hooks     map[string]func(ctx context.Context, id string) error
 	calls     map[string]int
 	watchers  map[chan runnerapi.Event]bool
+	images    images
 }
 
 type sandbox struct {

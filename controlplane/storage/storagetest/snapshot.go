@@ -9,7 +9,7 @@ import (
 	"daytona/internal/fault"
 )
 
-func image(orgID, name string) snapshot.Snapshot {
+func snap(orgID, name string) snapshot.Snapshot {
 	return snapshot.Snapshot{
 		ID: uuid.NewString(), OrgID: orgID, General: orgID == "", Name: name, ImageName: name, Image: "image-of-" + name, State: snapshot.Building,
 		CPU: 1, MemoryGiB: 1, DiskGiB: 3, CreatedAt: epoch, UpdatedAt: epoch,
@@ -17,11 +17,11 @@ func image(orgID, name string) snapshot.Snapshot {
 }
 
 func snapshots(t *testing.T, w *world) {
-	slim := image("", "slim")
+	slim := snap("", "slim")
 	got, err := w.EnsureSnapshot(w.ctx, slim)
 	w.must(err)
 	w.same("new snapshot", got, slim)
-	again := image("", "slim")
+	again := snap("", "slim")
 	got, err = w.EnsureSnapshot(w.ctx, again)
 	w.must(err)
 	w.same("the one that there was", got, slim)
@@ -40,7 +40,7 @@ func snapshots(t *testing.T, w *world) {
 		w.same("found by "+by, got, ready)
 	}
 
-	mine := image("o1", "slim")
+	mine := snap("o1", "slim")
 	mine.Build = &snapshot.BuildInfo{Dockerfile: "FROM x", Contexts: []string{"h"}, CreatedAt: epoch, UpdatedAt: at(1)}
 	own, err := w.EnsureSnapshot(w.ctx, mine)
 	w.must(err)
@@ -69,7 +69,7 @@ func snapshotList(t *testing.T, w *world) {
 		org, name string
 		used      int
 	}{{"", "general", 50}, {"o1", "b_1", 0}, {"o1", "B-2", 7}, {"o1", "a", 9}, {"o2", "foreign", 99}} {
-		sn := image(s.org, s.name)
+		sn := snap(s.org, s.name)
 		sn.CreatedAt = at(i)
 		if s.used > 0 {
 			sn.LastUsedAt = ptr(at(s.used))

@@ -12,6 +12,7 @@ import (
 
 	"daytona/controlplane/auth"
 	"daytona/controlplane/fleet"
+	"daytona/controlplane/image"
 	"daytona/controlplane/org"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
@@ -23,6 +24,7 @@ type Store interface {
 	auth.Store
 	org.Store
 	fleet.Store
+	image.Store
 	snapshot.Store
 	sandbox.Store
 	Ping(ctx context.Context) error
@@ -45,6 +47,11 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 		{"regions", regions},
 		{"snapshots", snapshots},
 		{"list of snapshots", snapshotList},
+		{"snapshots and their images are made together", createdSnapshots},
+		{"creates at once for the last place of a snapshot", racingSnapshots},
+		{"snapshots that nobody uses", deactivated},
+		{"images", images},
+		{"images that nobody needs", unusedImages},
 		{"a sandbox comes back as it was stored", roundTrip},
 		{"sandboxes are found by id and name in their organization", findSandbox},
 		{"creates at once for one name", racingNames},

@@ -1,0 +1,228 @@
+package storagetest
+
+import (
+	"testing"
+
+	"daytona/controlplane/image"
+	"daytona/controlplane/org"
+	"daytona/controlplane/sandbox"
+	"daytona/controlplane/snapshot"
+	"daytona/internal/fault"
+)
+
+func pull(name string) image.Image {
+	return image.Image{Name: name, OrgID: "o1", Ref: "debian:12", Entrypoint: []string{"sleep"}, State: image.Wanted, RunnerID: "r1", CreatedAt: epoch, StateSince: epoch}
+}
+
+func images(t *testing.T, w *world) {
+	i := pull("a")
+	got, err := w.DeclareImage(w.ctx, i)
+	w.must(err)
+	i.Version = 1
+	w.same("declared", got, i)
+
+	ready := got
+	ready.State, ready.SizeBytes, ready.FoundEntrypoint, ready.Isolation = image.Ready, 7e8, []string{"a"}, "gvisor"
+	ready.RunnerID, ready.StateSince, ready.Progress, ready.Waiting = "r2", at(1), "almost", 3
+	moved, err := w.MoveImage(w.ctx, ready)
+	w.must(err)
+	ready.Version = 2
+	w.same("moved", moved, ready)
+	_, err = w.MoveImage(w.ctx, got)
+	w.wantKind(err, fault.Conflict)
+
+	used := pull("a")
+	used.RunnerID, used.UsedAt = "r9", ptr(at(5))
+	again, err := w.DeclareImage(w.ctx, used)
+	w.must(err)
+	ready.UsedAt, ready.Version = ptr(at(5)), 3
+	w.same("one that is there stays, and its use is noted", again, ready)
+	used.UsedAt = ptr(at(4))
+	again, err = w.DeclareImage(w.ctx, used)
+	w.must(err)
+	w.same("uses only move forward", again.UsedAt, ptr(at(5)))
+
+	failed := again
+	failed.State, failed.Reason = image.Failed, "no disk"
+	_, err = w.MoveImage(w.ctx, failed)
+	w.must(err)
+	used.StateSince = at(9)
+	again, err = w.DeclareImage(w.ctx, used)
+	w.must(err)
+	if again.State != image.Wanted || again.Reason != "" || again.RunnerID != "r9" || !again.StateSince.Equal(at(9)) {
+		t.Errorf("one that failed is wanted again: %+v", again)
+	}
+	_, err = w.Image(w.ctx, "nope")
+	w.wantKind(err, fault.NotFound)
+	list, err := w.Images(w.ctx)
+	w.must(err)
+	w.same("list", list, []image.Image{again})
+}
+
+func unusedImages(t *testing.T, w *world) {
+	o := w.org("u", org.DefaultQuota())
+	for _, name := range []string{"idle", "recent", "long-ago", "snapshot", "inactive", "failed", "making", "made"} {
+		i := pull(name)
+		switch name {
+		case "recent":
+			i.UsedAt = ptr(at(10))
+		case "long-ago":
+			i.UsedAt = ptr(at(2))
+		}
+		_, err := w.DeclareImage(w.ctx, i)
+		w.must(err)
+	}
+	for name, state := range map[string]snapshot.State{"snapshot": snapshot.Active, "inactive": snapshot.Inactive, "failed": snapshot.Failed} {
+		s := snap(o, name)
+		s.Image, s.State = name, state
+		_, err := w.EnsureSnapshot(w.ctx, s)
+		w.must(err)
+	}
+	for name, state := range map[string]sandbox.State{"making": sandbox.PendingBuild, "made": sandbox.Stopped} {
+		sb := row(o, name)
+		sb.Image, sb.State = name, state
+		_, _, err := w.CreateSandbox(w.ctx, sb, nil, nil)
+		w.must(err)
+	}
+	list, err := w.UnusedImages(w.ctx, at(5))
+	w.must(err)
+	got := map[string]bool{}
+	for _, i := range list {
+		got[i.Name] = true
+	}
+	w.same("unused", got, map[string]bool{"idle": true, "long-ago": true, "inactive": true, "made": true})
+
+	// Between the look and the removal somebody may need it.
+	stale := list[0]
+	_, err = w.DeclareImage(w.ctx, pull(stale.Name))
+	w.must(err)
+	w.wantKind(w.DeleteImage(w.ctx, stale, at(5)), fault.Conflict)
+	s, err := w.Image(w.ctx, "snapshot")
+	w.must(err)
+	w.wantKind(w.DeleteImage(w.ctx, s, at(5)), fault.Conflict)
+	w.must(w.DeleteImage(w.ctx, list[1], at(5)))
+	_, err = w.Image(w.ctx, list[1].Name)
+	w.wantKind(err, fault.NotFound)
+}
+
+// settleReady is what a service does: the snapshot follows its image.
+func settleReady(s snapshot.Snapshot, i image.Image) snapshot.Snapshot {
+	s.State = snapshot.Pending
+	if i.State == image.Ready {
+		s.State = snapshot.Active
+	}
+	return s
+}
+
+func createdSnapshots(t *testing.T, w *world) {
+	o := w.org("u", org.DefaultQuota())
+	admit := func(_ org.Organization, used org.Usage) error {
+		if used.Snapshots >= 2 {
+			return fault.New(fault.Invalid, "enough")
+		}
+		return nil
+	}
+	s := snap(o, "first")
+	got, err := w.CreateSnapshot(w.ctx, s, pull("one"), admit, settleReady)
+	w.must(err)
+	s.State = snapshot.Pending
+	w.same("created", got, s)
+	_, err = w.Image(w.ctx, "one")
+	w.must(err)
+
+	_, err = w.CreateSnapshot(w.ctx, snap(o, "first"), pull("other"), admit, settleReady)
+	w.wantKind(err, fault.Conflict)
+	_, err = w.Image(w.ctx, "other")
+	w.wantKind(err, fault.NotFound) // nothing of a refused request stays
+
+	i, err := w.Image(w.ctx, "one")
+	w.must(err)
+	i.State = image.Ready
+	_, err = w.MoveImage(w.ctx, i)
+	w.must(err)
+	got, err = w.CreateSnapshot(w.ctx, snap(o, "second"), pull("one"), admit, settleReady)
+	w.must(err)
+	w.same("one whose image is there", got.State, snapshot.Active)
+	_, err = w.CreateSnapshot(w.ctx, snap(o, "third"), pull("one"), admit, settleReady)
+	w.wantKind(err, fault.Invalid)
+
+	off := got
+	off.State = snapshot.Inactive
+	w.must(w.MoveSnapshot(w.ctx, off, snapshot.Active))
+	on, err := w.ActivateSnapshot(w.ctx, off, pull("one"), admit, settleReady)
+	w.must(err)
+	w.same("activated", on.State, snapshot.Active)
+	_, err = w.ActivateSnapshot(w.ctx, off, pull("one"), func(org.Organization, org.Usage) error { return nil }, settleReady)
+	w.wantKind(err, fault.Conflict) // it is no longer inactive
+
+	seen, err := w.SetGeneral(w.ctx, got.ID, true, at(3))
+	w.must(err)
+	if !seen.General || !seen.UpdatedAt.Equal(at(3)) {
+		t.Errorf("general: %+v", seen)
+	}
+	_, err = w.FindSnapshot(w.ctx, "another", "second")
+	w.must(err)
+	pending, err := w.SnapshotsIn(w.ctx, snapshot.Pending, snapshot.Building)
+	w.must(err)
+	w.same("on their way", pending, []snapshot.Snapshot{s})
+	w.must(w.DeleteSnapshot(w.ctx, s.ID))
+	w.wantKind(w.DeleteSnapshot(w.ctx, s.ID), fault.NotFound)
+	_, err = w.Snapshot(w.ctx, s.ID)
+	w.wantKind(err, fault.NotFound)
+}
+
+func racingSnapshots(t *testing.T, w *world) {
+	o := w.org("u", org.DefaultQuota())
+	const many, places = 12, 3
+	errs := make(chan error, many)
+	for n := range many {
+		go func() {
+			s := snap(o, string(rune('a'+n)))
+			_, err := w.CreateSnapshot(w.ctx, s, pull("shared"), func(_ org.Organization, used org.Usage) error {
+				if used.Snapshots >= places {
+					return fault.New(fault.Invalid, "enough")
+				}
+				return nil
+			}, settleReady)
+			errs <- err
+		}()
+	}
+	made := 0
+	for range many {
+		if err := <-errs; err == nil {
+			made++
+		} else {
+			w.wantKind(err, fault.Invalid)
+		}
+	}
+	if made != places {
+		t.Errorf("%d snapshots in %d places", made, places)
+	}
+}
+
+func deactivated(t *testing.T, w *world) {
+	o := w.org("u", org.DefaultQuota()) // 20160 minutes
+	for name, change := range map[string]func(*snapshot.Snapshot){
+		"unused":          func(*snapshot.Snapshot) {},
+		"used":            func(s *snapshot.Snapshot) { s.LastUsedAt = ptr(at(15000)) },
+		"activated later": func(s *snapshot.Snapshot) { s.UpdatedAt = at(15000) },
+		"general":         func(s *snapshot.Snapshot) { s.General = true },
+		"building":        func(s *snapshot.Snapshot) { s.State = snapshot.Building },
+	} {
+		s := snap(o, name)
+		s.State = snapshot.Active
+		change(&s)
+		_, err := w.EnsureSnapshot(w.ctx, s)
+		w.must(err)
+	}
+	n, err := w.DeactivateUnused(w.ctx, at(20160))
+	w.must(err)
+	w.same("at the limit", n, 0)
+	n, err = w.DeactivateUnused(w.ctx, at(20161))
+	w.must(err)
+	off, err := w.SnapshotsIn(w.ctx, snapshot.Inactive)
+	w.must(err)
+	if n != 1 || len(off) != 1 || off[0].Name != "unused" {
+		t.Errorf("%d deactivated: %+v", n, off)
+	}
+}
