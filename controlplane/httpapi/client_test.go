@@ -14,7 +14,7 @@ func TestClientOf(t *testing.T) {
 		want                         client
 	}{
 		{"browser, curl", "", "curl/8", "", client{}},
-		{"first TypeScript", "typescript-sdk", "axios/1.7", "0.27.1", client{oldEnums: true}},
+		{"first TypeScript", "typescript-sdk", "axios/1.7", "0.27.1", client{oldEnums: true, loops: true}},
 		{"first Python", "python-sdk", "OpenAPI-Generator/1.0.0/python", "0.27.0", client{oldEnums: true, noPlainHTTP: true}},
 		{"first CLI", "cli", "OpenAPI-Generator/1.0.0/go", "", client{strict: true, oldEnums: true}},
 		{"first MCP server", "daytona-mcp", "OpenAPI-Generator/1.0.0/go", "", client{strict: true, oldEnums: true}},

@@ -49,9 +49,9 @@ func (m *Manager) Start(ctx context.Context, orgID, idOrName string) (Sandbox, e
 			return "", Change{}, fault.New(fault.Invalid, "Sandbox is destroyed and cannot be started")
 		case sb.State == Stopped && sb.Desired == Stopped || sb.State == Error && sb.Recoverable:
 			return Starting, Change{Desired: ptr(Started), End: &End{}, Admit: m.admit(sb.Resources())}, nil
-		case sb.State == Error:
+		case sb.State == Error || sb.State == BuildFailed:
 			return "", Change{}, fault.New(fault.Invalid,
-				"Sandbox is in state error and cannot be started (%s). Delete it and create another", deref(sb.ErrorReason))
+				"Sandbox is in state %s and cannot be started (%s). Delete it and create another", sb.State, deref(sb.ErrorReason))
 		case sb.Desired == Started:
 			return "", Change{}, nil
 		default:

@@ -86,6 +86,7 @@ func (r *Runner) DropImage(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.snapshots, name)
+	delete(r.specsOf(), name)
 }
 
 // Print adds to the log of an image; end says that nothing follows.
