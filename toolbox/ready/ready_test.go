@@ -57,6 +57,7 @@ func inRole(t *testing.T, role string, env ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	makeLibrary(t, dir)
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 	cmd.Dir = dir
 	cmd.Env = append([]string{roleVariable + "=" + role, "PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + dir, "B=2", "A=1"}, env...)
@@ -65,6 +66,28 @@ func inRole(t *testing.T, role string, env ...string) {
 		t.Errorf("%v: %s", err, out)
 	} else if len(out) > 0 {
 		t.Log(string(out))
+	}
+}
+
+// makeLibrary makes a library whose last words are due at the end of a process:
+// those that it prints and those that it still holds. Python loads it before it
+// finds that it is no module.
+func makeLibrary(t *testing.T, dir string) {
+	t.Helper()
+	if _, err := exec.LookPath("gcc"); err != nil {
+		return
+	}
+	code := `#include <stdio.h>
+		#include <unistd.h>
+		__attribute__((constructor)) static void begin(void) { fputs("held back, ", fdopen(dup(1), "w")); }
+		__attribute__((destructor)) static void end(void) { (void)!write(1, "farewell, ", 10); }`
+	source := filepath.Join(dir, "farewell.c")
+	if err := os.WriteFile(source, []byte(code), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "gcc", "-shared", "-fPIC", "-o", filepath.Join(dir, "farewell.so"), source).CombinedOutput()
+	if err != nil {
+		t.Fatalf("gcc: %v: %s", err, out)
 	}
 }
 
@@ -206,7 +229,15 @@ func probesAreAlike(w *world) error {
 			return err
 		}
 	}
-	for _, p := range probes() {
+	all := probes()
+	last := probe{name: "a library at the end", code: "try:\n    import farewell\nexcept ImportError: print('loaded')"}
+	if _, err := os.Stat("farewell.so"); err == nil {
+		if got, err := w.run(last, false); err != nil || got != "loaded\nfarewell, held back, [status 0]" {
+			return fmt.Errorf("%s: %q, %w", last.name, got, err)
+		}
+		all = append(all, last)
+	}
+	for _, p := range all {
 		if only != "" && !strings.Contains(p.name, only) {
 			continue
 		}
@@ -308,7 +339,7 @@ func probes() []probe {
 		{name: "standard output closed", code: "import sys; sys.stdout.close()"},
 	}
 	for _, m := range append(modules, "xml.dom.minidom", "collections.abc", "http.server", "csv") {
-		if m != "no_such_module" {
+		if m != "no_such_module" && m != "ctypes" { // that one needs a fresh process
 			all = append(all, probe{name: "import " + m, code: fmt.Sprintf(
 				"import sys, warnings\ntry:\n    import %s\nexcept ImportError as e: print(e)\nelse:\n    print(sys.modules[%q].__spec__)\nprint(sorted(sys.modules), warnings.filters)\ndef tree(m):\n    return sorted(k for k, v in vars(m).items() if isinstance(v, type(sys)))\nprint({n: tree(m) for n, m in sorted(sys.modules.items()) if isinstance(m, type(sys))})", m, m)})
 		}
@@ -334,6 +365,7 @@ func probesNeedAFreshProcess(w *world) error {
 		{name: "memory", code: "import gc; print(gc.get_count())"},
 		{name: "hashes", code: "print(hash('a'))"},
 		{name: "process", code: "print(open('/proc/self/status').read())"},
+		{name: "calls into C", code: "import ctypes; ctypes.CDLL(None).atexit"},
 	} {
 		if _, err := w.run(p, true); !errors.Is(err, errNotReady) {
 			return fmt.Errorf("%s: %w", p.name, err)

@@ -15,7 +15,7 @@ import (
 // A program that mentions one of them, even in a comment, gets a fresh process.
 var tells = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`/proc\b|\bhash\s*\(|__hash__|__subclasses__|\b(?:` + strings.Join([]string{
-		"gc", "psutil", "tracemalloc", "resource", "loggerDict", "disable_existing_loggers", "logging\\.config",
+		"gc", "ctypes", "cffi", "psutil", "tracemalloc", "resource", "loggerDict", "disable_existing_loggers", "logging\\.config",
 		"meta_path", "path_hooks", "path_importer_cache", "settrace", "setprofile", "cProfile", "profile",
 		"addaudithook", "importtime", "getallocatedblocks", "_debugmallocstats", "getswitchinterval",
 		"memory_profiler", "objgraph", "pympler", "_find_spec", "_ncallbacks", "pidfd_open", "prctl",
