@@ -192,3 +192,19 @@ func unquote(value string) string {
 	}
 	return value
 }
+
+// Environment returns a look-up of variables as [New] does it: in the
+// environment, then in the files .env.local and .env of a directory.
+func Environment(dir string) (func(name string) (string, bool), error) {
+	files, err := readDotEnv(dir)
+	if err != nil {
+		return nil, err
+	}
+	return func(name string) (string, bool) {
+		if value, ok := os.LookupEnv(name); ok && value != "" {
+			return value, true
+		}
+		value, ok := files[name]
+		return value, ok
+	}, nil
+}

@@ -56,15 +56,43 @@ func ImageFromDockerfile(path, contextDir string) *Image {
 	return img
 }
 
-// ImageFromText takes the text of a Dockerfile, and the local files and
-// directories that it copies. Each stands in the build's context under its own
-// path as given, which must not lead out of the working directory.
-func ImageFromText(dockerfile string, files ...string) *Image {
-	img := &Image{lines: []string{strings.TrimRight(dockerfile, "\n")}}
+// ImageFromFiles takes a Dockerfile as it stands, and sends along the files and
+// directories that are named; within the build they stand where they are below
+// contextDir, and what is not below it, under its own name.
+func ImageFromFiles(path, contextDir string, files ...string) *Image {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return &Image{err: err}
+	}
+	img := &Image{lines: []string{strings.TrimRight(string(text), "\n")}}
 	for _, file := range files {
-		img.add(file, strings.TrimLeft(filepath.ToSlash(filepath.Clean(file)), "/"))
+		rel, err := relative(contextDir, file)
+		if err != nil {
+			img.fail(err)
+			continue
+		}
+		if strings.HasPrefix(rel, "../") || rel == ".." {
+			rel = filepath.Base(file)
+		}
+		img.contexts = append(img.contexts, contextEntry{local: file, archive: rel, ignore: ignoreFile(path, contextDir), root: contextDir})
 	}
 	return img
+}
+
+// relative returns a path as it is below a directory, with slashes.
+func relative(dir, path string) (string, error) {
+	if _, err := os.Stat(path); err != nil {
+		return "", err
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(dir, path)
+	return filepath.ToSlash(rel), err
 }
 
 // ignoreFile returns the .dockerignore file that counts for a Dockerfile, or "".
@@ -135,7 +163,7 @@ func (i *Image) Run(commands ...string) *Image {
 func (i *Image) PipInstall(packages ...string) *Image {
 	packages = slices.Sorted(slices.Values(packages))
 	for n := range packages {
-		packages[n] = shellQuote(packages[n])
+		packages[n] = ShellQuote(packages[n])
 	}
 	return i.line("RUN python -m pip install %s", strings.Join(packages, " "))
 }
@@ -143,13 +171,13 @@ func (i *Image) PipInstall(packages ...string) *Image {
 // Env sets variables.
 func (i *Image) Env(vars map[string]string) *Image {
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		i.line("ENV %s=%s", name, shellQuote(vars[name]))
+		i.line("ENV %s=%s", name, ShellQuote(vars[name]))
 	}
 	return i
 }
 
 // Workdir sets the directory in which programs start.
-func (i *Image) Workdir(dir string) *Image { return i.line("WORKDIR %s", shellQuote(dir)) }
+func (i *Image) Workdir(dir string) *Image { return i.line("WORKDIR %s", ShellQuote(dir)) }
 
 // User sets as whom programs run.
 func (i *Image) User(name string) *Image { return i.line("USER %s", name) }
@@ -218,7 +246,8 @@ func (i *Image) check() error {
 	return nil
 }
 
-func shellQuote(text string) string {
+// ShellQuote quotes a text so that a POSIX shell takes it as one word.
+func ShellQuote(text string) string {
 	if text != "" && strings.IndexFunc(text, func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-", r)
 	}) < 0 {

@@ -516,3 +516,10 @@ func (s *Sandbox) dir(ctx context.Context, route string) (string, error) {
 	}](ctx, s.client, s.toolbox(route), nil)
 	return out.Dir, err
 }
+
+// Page returns a page of the list with everything that is known of each
+// sandbox; pages count from 1.
+func (c *Client) Page(ctx context.Context, page, limit int) (api.PaginatedSandboxes, error) {
+	return getAs[api.PaginatedSandboxes](ctx, c, c.path("sandbox", "paginated"),
+		url.Values{"page": {strconv.Itoa(page)}, "limit": {strconv.Itoa(limit)}})
+}
