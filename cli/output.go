@@ -166,7 +166,7 @@ func (a *App) say(format string, args ...any) {
 		fmt.Fprintf(a.Out, "\n %s\n\n", a.bold(text))
 		return
 	}
-	fmt.Fprintln(a.Out, text)
+	fmt.Fprintln(a.Out, strings.ReplaceAll(text, "\n ", "\n"))
 }
 
 // details prints lines of name and value below a title.

@@ -7,27 +7,24 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"daytona/cli"
 )
 
 func main() { os.Exit(run()) }
 
 // run is main with an exit code, so that a test can call it.
 func run() int {
-	if err := rootCommand().ExecuteContext(context.Background()); err != nil {
+	app, err := cli.New()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "daytona:", err)
 		return 1
 	}
-	return 0
+	return app.Run(context.Background(), rootCommand(app))
 }
 
-func rootCommand() *cobra.Command {
-	root := &cobra.Command{
-		Use:           "daytona",
-		Short:         "Secure sandboxes in which code runs",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-	}
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(serverCommand(), downCommand(), adminCommand(), versionCommand(), trustCommand(), objectStore())
-	return root
+// rootCommand is the whole tree: what works on a server by its API, and what
+// runs one, which only Linux can.
+func rootCommand(app *cli.App) *cobra.Command {
+	return app.Root(append(serverCommands(), versionCommand())...)
 }

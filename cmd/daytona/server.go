@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -140,7 +142,7 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		return err
 	}
 	previewProxy := newProxy(s, plane.Gate, previews, log, metrics)
-	return attend(ctx, s, log, listener, public, previewProxy.Or(plane.Handler()), plane, local)
+	return attend(ctx, s, log, listener, public, previewProxy.Or(withMCP(plane.Handler(), listener.Addr(), log)), plane, local)
 }
 
 // attend serves requests and runs the loops until ctx ends or one of them fails.

@@ -31,7 +31,9 @@ var arrows = []struct {
 	{"controlplane/storage", []string{"controlplane/", "api/runnerapi", "internal/"}, "SQL knows the nouns, never the wire"},
 	{"controlplane", []string{"controlplane/", "api/", "internal/"}, "the control plane meets a runner only in the contract"},
 	{"sdk/go", []string{"api"}, "what a client imports, every program that uses it carries"},
-	{"cmd/daytona", []string{"controlplane/", "runner/", "proxy/", "api/", "images/", "internal/", "cmd/daytona/"}, "wiring"},
+	{"mcp", []string{"sdk/go", "api", "internal/"}, "each tool is a thin call of the SDK"},
+	{"cli", []string{"sdk/go", "mcp", "api", "internal/"}, "the command line is a client like any other, and runs where no server can"},
+	{"cmd/daytona", []string{"cli", "mcp", "sdk/go", "controlplane/", "runner/", "proxy/", "api/", "images/", "internal/", "cmd/daytona/"}, "wiring"},
 	{"cmd", []string{"toolbox/", "runner/", "api/", "internal/"}, "small programs"},
 }
 

@@ -40,7 +40,7 @@ func (c *Client) upload(ctx context.Context, img *Image) (*api.CreateBuildInfo, 
 	if err := img.check(); err != nil {
 		return nil, err
 	}
-	build := &api.CreateBuildInfo{DockerfileContent: img.Dockerfile()}
+	build := &api.CreateBuildInfo{DockerfileContent: img.Dockerfile(), ContextHashes: img.hashes}
 	if len(img.contexts) == 0 {
 		return build, nil
 	}

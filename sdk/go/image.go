@@ -21,6 +21,7 @@ import (
 type Image struct {
 	lines    []string
 	contexts []contextEntry
+	hashes   []string // of contexts that are there already
 	err      error
 }
 
@@ -54,6 +55,12 @@ func ImageFromDockerfile(path, contextDir string) *Image {
 	}
 	img.addSources(sources, contextDir, ignoreFile(path, contextDir))
 	return img
+}
+
+// ImageFromText takes the text of a Dockerfile. What it copies has been uploaded
+// already, under these hashes.
+func ImageFromText(dockerfile string, contextHashes ...string) *Image {
+	return &Image{lines: []string{strings.TrimRight(dockerfile, "\n")}, hashes: contextHashes}
 }
 
 // ImageFromFiles takes a Dockerfile as it stands, and sends along the files and

@@ -1,0 +1,31 @@
+//go:build !linux
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// serverCommands say where a server can run.
+func serverCommands() []*cobra.Command {
+	var all []*cobra.Command
+	for name, short := range map[string]string{"server": "Run the server", "down": "Stop the server and every sandbox", "admin": "Administer a server on this machine", "doctor": "Look whether this machine can run a server"} {
+		all = append(all, &cobra.Command{
+			Use: name, Short: short + " (on Linux)", DisableFlagParsing: true,
+			RunE: func(*cobra.Command, []string) error {
+				return fmt.Errorf("a server needs the kernel of Linux, and this is %s: run `daytona %s` on a Linux machine, and point this one at it with DAYTONA_API_URL", runtime.GOOS, name)
+			},
+		})
+	}
+	return all
+}
+
+// settings are the server's alone.
+type settings struct{}
+
+func printEngines(io.Writer, *settings, time.Time) {}
