@@ -22,10 +22,12 @@ import (
 	"daytona/controlplane/httpapi"
 	"daytona/controlplane/image"
 	"daytona/controlplane/org"
+	"daytona/controlplane/registry"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
 	"daytona/controlplane/upload"
 	"daytona/internal/fault"
+	"daytona/internal/keyring"
 )
 
 // Store is everything that a store keeps. Package storage has two of them.
@@ -33,6 +35,7 @@ type Store interface {
 	auth.Store
 	org.Store
 	image.Store
+	registry.Store
 	snapshot.Store
 	fleet.Store
 	sandbox.Store
@@ -53,6 +56,8 @@ type Config struct {
 	PublicURL *url.URL
 	// Previews says where previews live.
 	Previews proxyapi.Template
+	// Keys seal secrets in the database.
+	Keys *keyring.Ring
 	// Uploads is where clients bring files for builds; nil is nowhere.
 	Uploads *upload.Service
 	// Region is the id of the region of Runner. Defaults to "us".
@@ -110,7 +115,8 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	}
 	regions := fleet.NewRegions(c.Store, c.Region, c.Region)
 	cp.Auth = auth.New(auth.Config{Store: c.Store, Log: c.Log, Quota: c.Quota, Region: c.Region, Now: c.Now})
-	made := image.Config{Store: c.Store, Fleet: runners, Log: c.Log, Now: c.Now}
+	registries := registry.New(registry.Config{Store: c.Store, Keys: c.Keys, Log: c.Log, Now: c.Now})
+	made := image.Config{Store: c.Store, Fleet: runners, Registries: registries, Log: c.Log, Now: c.Now}
 	if c.Uploads != nil {
 		made.Contexts = c.Uploads
 	}
@@ -132,6 +138,9 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	if err = cp.snapshots.Bootstrap(ctx); err != nil {
 		return nil, err
 	}
+	if err = registries.Reseal(ctx); err != nil {
+		c.Log.Error("not every secret can be opened; add the key that is missing to the encryption keys", "error", err)
+	}
 	cp.grants = grant.New(grant.Config{Store: c.Store, Sandboxes: cp.sandboxes, Log: c.Log, Now: c.Now})
 	cp.Gate, err = gate.Open(ctx, gate.Config{
 		Auth: cp.Auth, Grants: cp.grants, Sandboxes: cp.sandboxes, Log: c.Log, SignInURL: c.PublicURL.JoinPath(httpapi.SignInPath), Now: c.Now,
@@ -148,7 +157,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		checks["object-storage"] = c.Uploads.Check
 	}
 	cp.handler = httpapi.New(httpapi.Config{
-		Auth: cp.Auth, Orgs: org.New(c.Store), Snapshots: cp.snapshots, Regions: regions, Sandboxes: cp.sandboxes,
+		Auth: cp.Auth, Orgs: org.New(c.Store), Snapshots: cp.snapshots, Registries: registries, Regions: regions, Sandboxes: cp.sandboxes,
 		Sandbox: c.Store.Sandbox, Log: c.Log, Metrics: c.Metrics, Version: c.Version,
 		PublicURL: c.PublicURL, Previews: c.Previews, Gate: cp.Gate, Grants: cp.grants,
 		Uploads: c.Uploads, Checks: checks,

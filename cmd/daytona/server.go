@@ -128,9 +128,13 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, ups.Close()) }()
 
+	sealing, err := s.keys()
+	if err != nil {
+		return err
+	}
 	key := &keyFile{path: s.KeyFile}
 	plane, err := controlplane.Open(ctx, controlplane.Config{
-		Store: store, Runner: local, Uploads: ups.Service, Log: log, Metrics: metrics, Version: version.Version,
+		Store: store, Keys: sealing, Runner: local, Uploads: ups.Service, Log: log, Metrics: metrics, Version: version.Version,
 		PublicURL: public, Previews: previews,
 		Region: s.Region, DefaultSnapshot: s.DefaultSnapshot, Quota: s.Quota,
 		AnswerWithin: s.CreateBudget, FirstKey: key.choose,

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"daytona/api/proxyapi"
 	"daytona/controlplane/org"
 	"daytona/images"
+	"daytona/internal/keyring"
 	"daytona/internal/objectstore"
 	"daytona/internal/options"
 )
@@ -33,6 +35,8 @@ type settings struct {
 	TrustedProxies  []string
 	Database        string
 	KeyFile         string
+	EncryptionKeys  string
+	EncryptionFile  string
 	Pprof           string
 	LogLevel        string
 	LogFormat       string
@@ -111,6 +115,10 @@ func declare() (*settings, *options.Set) {
 			Help: "postgres:// address (default SQLite in the data directory)", Check: func() error { return checkDatabase(s.Database) }},
 		options.Option{Group: "Server", Name: "bootstrap-key-file", Value: options.String(&s.KeyFile),
 			Help: "file for the API key that the first start makes; a key that is in it already is used (default <data>/admin.key)"},
+		options.Option{Group: "Server", Name: "encryption-key-file", Value: options.String(&s.EncryptionFile),
+			Help: "file with the keys that seal passwords in the database, the newest first (default <data>/encryption.keys, made by the first start)"},
+		options.Option{Group: "Server", Name: "encryption-keys", Value: options.String(&s.EncryptionKeys),
+			Help: "those keys themselves, 32 bytes each in base64, separated by commas; better in the variable than in a flag", Check: s.checkEncryption},
 		options.Option{Group: "Server", Name: "create-budget", Value: options.Duration(&s.CreateBudget),
 			Help: "how long create, start, stop and delete wait for the outcome before they answer", Check: options.Positive(&s.CreateBudget)},
 		options.Option{Group: "Server", Name: "shutdown-timeout", Value: options.Duration(&s.ShutdownTimeout),
@@ -359,4 +367,23 @@ func checkServers(texts []string) error {
 		}
 	}
 	return nil
+}
+
+func (s *settings) checkEncryption() error {
+	if s.EncryptionKeys == "" {
+		return nil
+	}
+	_, err := keyring.Parse(s.EncryptionKeys)
+	return err
+}
+
+// keys are those that seal secrets in the database.
+func (s *settings) keys() (*keyring.Ring, error) {
+	if s.EncryptionKeys != "" {
+		return keyring.Parse(s.EncryptionKeys)
+	}
+	if s.EncryptionFile != "" {
+		return keyring.OpenFile(s.EncryptionFile)
+	}
+	return keyring.OpenFile(filepath.Join(s.Data, "encryption.keys"))
 }

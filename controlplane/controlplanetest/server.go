@@ -26,6 +26,7 @@ import (
 	"daytona/controlplane/org"
 	"daytona/controlplane/storage"
 	"daytona/controlplane/upload"
+	"daytona/internal/keyring"
 	"daytona/internal/objectstore/buckettest"
 )
 
@@ -59,6 +60,10 @@ func New(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	s.Store = store
+	keys, err := keyring.OpenFile(filepath.Join(t.TempDir(), "keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h := s.front.Load(); h != nil {
 			(*h).ServeHTTP(w, r)
@@ -81,7 +86,7 @@ func New(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	s.Plane, err = controlplane.Open(ctx, controlplane.Config{
-		Store: store, Runner: s.Runner, Log: logger, Metrics: prometheus.NewRegistry(), Version: "test",
+		Store: store, Keys: keys, Runner: s.Runner, Log: logger, Metrics: prometheus.NewRegistry(), Version: "test",
 		PublicURL: public, Previews: s.Previews, DefaultSnapshot: Snapshot,
 		Uploads: upload.New(upload.Config{
 			Bucket: buckettest.NewMemory(), Key: make([]byte, 32), URL: public, SecureURL: public, RunnerURL: public, Log: logger,

@@ -14,7 +14,7 @@ import (
 func fill(path, sandbox, org string) string {
 	return "/api" + strings.NewReplacer(
 		"{sandboxIdOrName}", sandbox, "{isPublic}", "true", "{interval}", "1", "{port}", "80",
-		"{idOrName}", "nothing", "{organizationId}", org, "{name}", "nothing", "{userId}", "nobody",
+		"{idOrName}", "nothing", "{id}", "nothing", "{organizationId}", org, "{name}", "nothing", "{userId}", "nobody",
 	).Replace(path)
 }
 

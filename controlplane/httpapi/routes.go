@@ -53,6 +53,15 @@ func routes() []route {
 		// Uploads
 		{method: get, path: "/object-storage/push-access", access: member, handler: (*API).storageAccess, id: "getPushAccess", doc: "Credentials for an hour, with which an S3 client puts and gets files for builds, those of the organization alone", answer: api.StorageAccess{}, errors: []int{400, 403, 503}},
 
+		// Registries
+		{method: post, path: "/docker-registry", access: needs(auth.WriteRegistries), handler: (*API).createRegistry, id: "createRegistry", doc: "Add a registry with credentials", body: api.CreateDockerRegistry{}, answer: api.DockerRegistry{}, status: 201, errors: []int{400, 403}},
+		{method: get, path: "/docker-registry", access: member, handler: (*API).listRegistries, id: "listRegistries", doc: "List the organization's registries", answer: []api.DockerRegistry{}},
+		{method: get, path: "/docker-registry/{id}", access: member, handler: (*API).getRegistry, id: "getRegistry", doc: "Get a registry", answer: api.DockerRegistry{}, errors: []int{404}},
+		{method: patch, path: "/docker-registry/{id}", access: needs(auth.WriteRegistries), handler: (*API).updateRegistry, id: "updateRegistry", doc: "Change a registry", body: api.UpdateDockerRegistry{}, answer: api.DockerRegistry{}, errors: []int{400, 404}},
+		{method: del, path: "/docker-registry/{id}", access: needs(auth.DelRegistries), handler: (*API).deleteRegistry, id: "deleteRegistry", doc: "Delete a registry; images pulled from it stay", status: 204, errors: []int{404}},
+		{method: post, path: "/docker-registry/{id}/set-default", access: member, handler: (*API).setDefaultRegistry, id: "setDefaultRegistry", doc: "Make a registry the default of its type; administrators only", answer: api.DockerRegistry{}, status: 201, errors: []int{403, 404}},
+		{method: post, path: "/admin/docker-registry/{id}/set-default", access: member, handler: (*API).setDefaultRegistry, id: "adminSetDefaultRegistry", doc: "The same, for newer clients", answer: api.DockerRegistry{}, status: 201, errors: []int{403, 404}},
+
 		// API keys
 		{method: post, path: "/api-keys", access: member, handler: (*API).createAPIKey, id: "createApiKey", doc: "Create an API key; its secret is shown only here", body: api.CreateAPIKey{}, answer: api.APIKeyResponse{}, status: 201, errors: []int{400, 403, 409}},
 		{method: get, path: "/api-keys", access: member, handler: (*API).listAPIKeys, id: "listApiKeys", doc: "List one's own API keys", answer: []api.APIKey{}},

@@ -5,6 +5,7 @@ import (
 
 	"daytona/controlplane/image"
 	"daytona/controlplane/org"
+	"daytona/controlplane/registry"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
 	"daytona/internal/fault"
@@ -225,4 +226,45 @@ func deactivated(t *testing.T, w *world) {
 	if n != 1 || len(off) != 1 || off[0].Name != "unused" {
 		t.Errorf("%d deactivated: %+v", n, off)
 	}
+}
+
+func registries(t *testing.T, w *world) {
+	o := w.org("u", org.DefaultQuota())
+	make := func(id, orgID string, minutes int) registry.Registry {
+		return registry.Registry{
+			ID: id, OrgID: orgID, Name: "n", URL: "docker.io", Username: "me", Secret: "sealed", Project: "p",
+			Type: registry.Organization, CreatedAt: at(minutes), UpdatedAt: at(minutes),
+		}
+	}
+	a, b, server := make("a", o, 1), make("b", o, 2), make("s", "", 3)
+	a.Default = true
+	for _, g := range []registry.Registry{a, b, server} {
+		w.must(w.CreateRegistry(w.ctx, g, 2))
+	}
+	w.wantKind(w.CreateRegistry(w.ctx, make("c", o, 4), 2), fault.Forbidden)
+	list, err := w.Registries(w.ctx, o)
+	w.must(err)
+	w.same("newest first", list, []registry.Registry{b, a})
+	list, err = w.Registries(w.ctx, "")
+	w.must(err)
+	w.same("the server's", list, []registry.Registry{server})
+
+	b.Default, b.UpdatedAt = true, at(9)
+	w.must(w.SetDefaultRegistry(w.ctx, b))
+	a.Default = false
+	b.Name, b.URL, b.Username, b.Secret, b.Project, b.UpdatedAt = "m", "ghcr.io", "you", "new", "q", at(10)
+	w.must(w.UpdateRegistry(w.ctx, b))
+	w.must(w.Reseal(w.ctx, "a", "not what it is", "x"))
+	w.must(w.Reseal(w.ctx, "a", "sealed", "resealed"))
+	a.Secret = "resealed"
+	all, err := w.AllRegistries(w.ctx)
+	w.must(err)
+	w.same("all", all, []registry.Registry{a, b, server})
+	w.wantKind(w.SetDefaultRegistry(w.ctx, make("nope", o, 1)), fault.NotFound)
+	w.wantKind(w.UpdateRegistry(w.ctx, make("nope", o, 1)), fault.NotFound)
+	for range 2 {
+		w.must(w.DeleteRegistry(w.ctx, "a"))
+	}
+	_, err = w.Registry(w.ctx, "a")
+	w.wantKind(err, fault.NotFound)
 }

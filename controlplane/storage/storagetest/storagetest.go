@@ -14,6 +14,7 @@ import (
 	"daytona/controlplane/fleet"
 	"daytona/controlplane/image"
 	"daytona/controlplane/org"
+	"daytona/controlplane/registry"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
 	"daytona/internal/fault"
@@ -25,6 +26,7 @@ type Store interface {
 	org.Store
 	fleet.Store
 	image.Store
+	registry.Store
 	snapshot.Store
 	sandbox.Store
 	Ping(ctx context.Context) error
@@ -51,6 +53,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 		{"creates at once for the last place of a snapshot", racingSnapshots},
 		{"snapshots that nobody uses", deactivated},
 		{"images", images},
+		{"registries", registries},
 		{"images that nobody needs", unusedImages},
 		{"a sandbox comes back as it was stored", roundTrip},
 		{"sandboxes are found by id and name in their organization", findSandbox},
