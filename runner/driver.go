@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"io"
 	"net"
 	"time"
 
@@ -65,6 +66,15 @@ type Backgrounder interface {
 	// Bundle.Background does, or its share by Bundle.Limits. A container that
 	// has ended is a Conflict.
 	SetBackground(ctx context.Context, b Bundle, on bool) error
+}
+
+// Attacher is a Driver that can run a container to its end, for steps of a
+// build.
+type Attacher interface {
+	// RunToEnd makes a container, runs it, writes what it prints to out, and
+	// removes it. It ends the container when ctx ends, and returns ctx's cause.
+	// A killed process leaves what List shows and Delete removes.
+	RunToEnd(ctx context.Context, b Bundle, out io.Writer) (runnerapi.End, error)
 }
 
 // Bundle is what a container is made of. It is stored as JSON with the sandbox.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -49,7 +48,7 @@ func snapshotConfig(cfg Config, store *rootfs.Store, def images.Definition) *run
 		Base:       def.Base,
 		Isolation:  Runc, // the quicker one, for scripts that are our own
 		CA:         cfg.BuildCA,
-		Env:        map[string]string{},
+		Env:        mirrorEnv(),
 	}
 	if s.Base == "" {
 		s.Base = baseName
@@ -59,11 +58,6 @@ func snapshotConfig(cfg Config, store *rootfs.Store, def images.Definition) *run
 	}
 	if s.CA == "" {
 		s.CA = hostCA
-	}
-	for _, name := range mirrors {
-		if v := os.Getenv(name); v != "" {
-			s.Env[name] = v
-		}
 	}
 	return s
 }

@@ -17,6 +17,7 @@ import (
 	"daytona/images"
 	"daytona/internal/fault"
 	"daytona/runner"
+	"daytona/runner/builder"
 	"daytona/runner/fakedriver"
 	"daytona/runner/gvisor"
 	"daytona/runner/netns"
@@ -56,10 +57,13 @@ type Config struct {
 	Outer6            netip.Prefix
 	ReadyNetworks     int // slots made ahead; default 4 more than the warm pool holds
 	RegistryMirrors   map[string]string
-	BaseImage         string   // of the default snapshot; default DefaultBaseImage
-	BuildCA           string   // trusted certificates while it is built; default the host's
-	Snapshots         []string // made from our definitions; default the default one
-	NoDefaultSnapshot bool     // makes no snapshot
+	BaseImage         string         // of the default snapshot; default DefaultBaseImage
+	BuildCA           string         // trusted certificates while it is built; default the host's
+	Snapshots         []string       // made from our definitions; default the default one
+	NoDefaultSnapshot bool           // makes no snapshot
+	Build             builder.Limits // of one RUN step of a build; zero fields have defaults
+	BuildCacheBytes   int64          // what the build cache may hold; default 20 GiB
+	ImageJobs         int            // images made at once; the runner has a default
 	Warm              map[string]int
 	Default           runner.Size
 	Parallel          int
@@ -84,7 +88,7 @@ func Open(ctx context.Context, cfg Config) (_ *runner.Runner, err error) {
 	rc := runner.Config{
 		Dir: filepath.Join(cfg.DataDir, "runner"), ID: cfg.ID, Toolbox: cfg.Toolbox,
 		Warm: cfg.Warm, Default: cfg.Default, Parallel: cfg.Parallel, MemoryReserveMiB: cfg.MemoryReserveMiB,
-		Log: cfg.Log, Registerer: cfg.Registerer,
+		ImageJobs: cfg.ImageJobs, Log: cfg.Log, Registerer: cfg.Registerer,
 	}
 	defer func() {
 		if err != nil { // what was opened before the failure
@@ -173,6 +177,12 @@ func addReal(ctx context.Context, cfg Config, rc *runner.Config) error {
 	}
 	rc.Network = pool
 	rc.Parts = append(rc.Parts, pool)
+	b, err := newBuilder(cfg, rc, store)
+	if err != nil {
+		return err
+	}
+	rc.Builder = b
+	rc.Parts = append(rc.Parts, b)
 	if cfg.NoDefaultSnapshot {
 		return nil
 	}

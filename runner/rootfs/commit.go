@@ -74,5 +74,9 @@ func (s *Store) baseOf(ctx context.Context, r record) (unpacked, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return unpacked{}, fmt.Errorf("image of root %s: %w", r.ID, err)
 	}
-	return s.readManifest(ctx, ocispec.Descriptor{MediaType: m.MediaType, Digest: d, Size: info.Size})
+	u, err := s.readManifest(ctx, ocispec.Descriptor{MediaType: m.MediaType, Digest: d, Size: info.Size}, r.Chain)
+	if err == nil && r.Chain != chainID(u.spec.RootFS.DiffIDs) {
+		err = fault.New(fault.Unprocessable, "an image cannot be made of a sandbox whose image %q was built here", r.Image)
+	}
+	return u, err
 }

@@ -19,13 +19,21 @@ func (s *Store) Derive(ctx context.Context, from, name string, change func(*ocis
 			return Image{}, err
 		}
 		if change == nil {
-			return s.publish(ctx, name, u.manifest)
+			return s.publish(ctx, name, u.manifest, u.built())
 		}
 		change(&u.spec.Config)
-		m, err := s.writeManifest(ctx, u.spec, u.layers)
+		m, err := s.writeManifest(ctx, u.spec, u.layers, u.built())
 		if err != nil {
 			return Image{}, err
 		}
-		return s.publish(ctx, name, m)
+		return s.publish(ctx, name, m, u.built())
 	})
+}
+
+// built returns the chain of an image that was built here, "" of any other.
+func (u unpacked) built() string {
+	if u.chain == chainID(u.spec.RootFS.DiffIDs) {
+		return ""
+	}
+	return u.chain
 }

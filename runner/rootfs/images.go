@@ -44,6 +44,11 @@ type unpacked struct {
 	chain    string // of all layers; "" for an image without any
 }
 
+// chainLabel of an image, which only this store sets, names the topmost layer
+// of one that was built here: its layers have never been archives, so that they
+// have no digest to be found by.
+const chainLabel = "daytona.io/chain"
+
 // viewPrefix starts the keys of the snapshots that keep layers from being
 // collected: one per chain in use, shared by all roots on it, so that making a
 // root writes nothing to the databases.
@@ -104,23 +109,29 @@ func (s *Store) lookupLocked(ctx context.Context, name string) (unpacked, error)
 
 // resolve reads what an image is made of.
 func (s *Store) resolve(ctx context.Context, im images.Image) (unpacked, error) {
-	u, err := s.readManifest(ctx, im.Target)
+	u, err := s.readManifest(ctx, im.Target, im.Labels[chainLabel])
 	if err != nil {
 		return unpacked{}, fmt.Errorf("image %q: %w", im.Name, err)
 	}
 	u.Name, u.Digest, u.CreatedAt = im.Name, im.Target.Digest.String(), im.UpdatedAt
-	for i := range u.spec.RootFS.DiffIDs {
-		use, err := s.snaps.Usage(ctx, identity.ChainID(u.spec.RootFS.DiffIDs[:i+1]).String())
+	for layer := u.chain; layer != ""; {
+		info, err := s.snaps.Stat(ctx, layer)
 		if err != nil {
-			return unpacked{}, fmt.Errorf("image %q: layer %d: %w", im.Name, i, err)
+			return unpacked{}, fmt.Errorf("image %q: layer %s: %w", im.Name, layer, err)
+		}
+		use, err := s.snaps.Usage(ctx, layer)
+		if err != nil {
+			return unpacked{}, fmt.Errorf("image %q: layer %s: %w", im.Name, layer, err)
 		}
 		u.SizeBytes += use.Size
+		layer = info.Parent
 	}
 	return u, nil
 }
 
-// readManifest reads a manifest and its configuration.
-func (s *Store) readManifest(ctx context.Context, desc ocispec.Descriptor) (unpacked, error) {
+// readManifest reads a manifest and its configuration. chain is what the image
+// is labelled with.
+func (s *Store) readManifest(ctx context.Context, desc ocispec.Descriptor, chain string) (unpacked, error) {
 	m, err := images.Manifest(ctx, s.content, desc, platforms.Default())
 	if err != nil {
 		return unpacked{}, fmt.Errorf("manifest: %w", err)
@@ -134,7 +145,10 @@ func (s *Store) readManifest(ctx context.Context, desc ocispec.Descriptor) (unpa
 		return unpacked{}, fmt.Errorf("configuration: %w", err)
 	}
 	u.Config = u.spec.Config
-	u.chain = chainID(u.spec.RootFS.DiffIDs)
+	u.chain = chain
+	if chain == "" {
+		u.chain = chainID(u.spec.RootFS.DiffIDs)
+	}
 	return u, nil
 }
 
@@ -162,9 +176,9 @@ func (s *Store) RemoveImage(ctx context.Context, name string) error {
 	return s.collectLocked(ctx)
 }
 
-// publish gives a complete, unpacked manifest a name. The caller holds a lease
-// on all of it.
-func (s *Store) publish(ctx context.Context, name string, desc ocispec.Descriptor) (Image, error) {
+// publish gives a complete, unpacked manifest a name. chain is "" unless it was
+// built here. The caller holds a lease on all of it.
+func (s *Store) publish(ctx context.Context, name string, desc ocispec.Descriptor, chain string) (Image, error) {
 	// The databases are written through to the disk, the unpacked files are not:
 	// after a power loss an image must not be there with empty files.
 	if err := s.syncLayers(); err != nil {
@@ -172,7 +186,7 @@ func (s *Store) publish(ctx context.Context, name string, desc ocispec.Descripto
 	}
 	s.pin.Lock()
 	defer s.pin.Unlock()
-	u, err := s.readManifest(ctx, desc)
+	u, err := s.readManifest(ctx, desc, chain)
 	if err != nil {
 		return Image{}, err
 	}
@@ -180,10 +194,13 @@ func (s *Store) publish(ctx context.Context, name string, desc ocispec.Descripto
 		return Image{}, err
 	}
 	im := images.Image{Name: name, Target: desc}
+	if chain != "" {
+		im.Labels = map[string]string{chainLabel: chain}
+	}
 	stored, err := s.images.Create(ctx, im)
 	replaced := errdefs.IsAlreadyExists(err)
 	if replaced {
-		stored, err = s.images.Update(ctx, im, "target")
+		stored, err = s.images.Update(ctx, im, "target", "labels")
 	}
 	if err != nil {
 		return Image{}, fmt.Errorf("store image %q: %w", name, err)
@@ -253,7 +270,7 @@ func (s *Store) collectLocked(ctx context.Context) error {
 		return fmt.Errorf("collect: %w", err)
 	}
 	for _, im := range list {
-		u, err := s.readManifest(ctx, im.Target)
+		u, err := s.readManifest(ctx, im.Target, im.Labels[chainLabel])
 		if err != nil {
 			s.log.Error("image is damaged", "image", im.Name, "err", err)
 			continue
@@ -311,8 +328,12 @@ func (s *Store) settleImages(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("leases: %w", err)
 	}
-	// We are the only process: whatever a lease protected has been given up.
+	// We are the only process: whatever a lease of work protected has been given
+	// up. The builder's protect its cache, and are its own to judge.
 	for _, l := range old {
+		if _, kept := l.Labels[flatLease]; kept && l.Labels[temporaryLease] == "" {
+			continue
+		}
 		if err := s.leases.Delete(ctx, l); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("lease %s: %w", l.ID, err)
 		}
@@ -354,6 +375,13 @@ func (s *Store) seedGarbage(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Labels of leases: the builder's cache has a flat one for each of its records,
+// and a temporary one for each build.
+const (
+	flatLease      = "containerd.io/gc.flat"
+	temporaryLease = "buildkit/lease.temporary"
+)
 
 // leased runs work whose content and layers are kept while it lasts. What it
 // did not publish is freed before leased returns an error, so that nothing

@@ -95,6 +95,7 @@ type applier struct {
 
 // Apply decompresses and unpacks a layer and returns its uncompressed digest.
 func (a applier) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mount.Mount, _ ...diff.ApplyOpt) (ocispec.Descriptor, error) {
+	ctx = a.s.scope(ctx)
 	ra, err := a.s.content.ReaderAt(ctx, desc)
 	if err != nil {
 		return ocispec.Descriptor{}, err
@@ -112,6 +113,11 @@ func (a applier) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mo
 	count := &countWriter{}
 	if err := a.s.unpackInto(ctx, mounts, io.TeeReader(dec, io.MultiWriter(id.Hash(), count))); err != nil {
 		return ocispec.Descriptor{}, err
+	}
+	// Layers are shared by what their images say they unpack to: one that lies
+	// would be taken for another image's.
+	if want := desc.Annotations[labels.LabelUncompressed]; want != "" && want != id.Digest().String() {
+		return ocispec.Descriptor{}, fault.New(fault.Unavailable, "the registry sent damaged data: layer %s is not what its image says", short(desc.Digest))
 	}
 	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: id.Digest(), Size: count.n}, nil
 }
@@ -152,11 +158,11 @@ func (s *Store) addLayer(ctx context.Context, name string, base ocispec.Image, l
 	base.RootFS.DiffIDs = append(base.RootFS.DiffIDs[:len(base.RootFS.DiffIDs):len(base.RootFS.DiffIDs)], diffID)
 	base.History = append(base.History[:len(base.History):len(base.History)], ocispec.History{Created: &now, CreatedBy: how})
 	layers := append(lower[:len(lower):len(lower)], desc)
-	m, err := s.writeManifest(ctx, base, layers)
+	m, err := s.writeManifest(ctx, base, layers, "")
 	if err != nil {
 		return Image{}, err
 	}
-	return s.publish(ctx, name, m)
+	return s.publish(ctx, name, m, "")
 }
 
 // writeLayer stores and unpacks one uncompressed layer above the given ones.
@@ -230,15 +236,21 @@ func layerFault(err error) error {
 }
 
 // writeManifest stores a configuration and a manifest over layers that are
-// already stored. Labels tie each to what it needs.
-func (s *Store) writeManifest(ctx context.Context, spec ocispec.Image, layers []ocispec.Descriptor) (ocispec.Descriptor, error) {
-	cfg, err := s.writeJSON(ctx, ocispec.MediaTypeImageConfig, spec, map[string]string{
-		"containerd.io/gc.ref.snapshot." + snapshotterName: chainID(spec.RootFS.DiffIDs),
-	})
+// already stored. Labels tie each to what it needs. built is the chain of an
+// image that was built here, "" of any other.
+func (s *Store) writeManifest(ctx context.Context, spec ocispec.Image, layers []ocispec.Descriptor, built string) (ocispec.Descriptor, error) {
+	tie := map[string]string{"containerd.io/gc.ref.snapshot." + snapshotterName: chainID(spec.RootFS.DiffIDs)}
+	if built != "" {
+		tie = nil // images with the same configuration share it; what is in use is pinned
+	}
+	cfg, err := s.writeJSON(ctx, ocispec.MediaTypeImageConfig, spec, tie)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: cfg, Layers: layers}
+	if built != "" { // no two images of different content are the same
+		m.Annotations = map[string]string{chainLabel: built}
+	}
 	refs := map[string]string{"containerd.io/gc.ref.content.config": cfg.Digest.String()}
 	for i, l := range layers {
 		refs[fmt.Sprintf("containerd.io/gc.ref.content.l.%d", i)] = l.Digest.String()

@@ -14,7 +14,7 @@ import (
 type overlayMount struct {
 	base   string   // directory of all layers
 	lowers []string // layers relative to base, the topmost first
-	upper  string
+	upper  string   // "" for one that cannot be written
 	work   string
 	target string
 	fsID   uint32 // id as which overlayfs writes to upper and work; see idmap.go
@@ -68,7 +68,10 @@ func newOverlay(m overlayMount) error {
 			return fmt.Errorf("overlay layer %s: %w", l, err)
 		}
 	}
-	opts := append([][2]string{{"source", "overlay"}, {"upperdir", m.upper}, {"workdir", m.work}}, overlayOptions...)
+	opts := append([][2]string{{"source", "overlay"}}, overlayOptions...)
+	if m.upper != "" {
+		opts = append(opts, [2]string{"upperdir", m.upper}, [2]string{"workdir", m.work})
+	}
 	for _, o := range opts {
 		if err := unix.FsconfigSetString(fs, o[0], o[1]); err != nil {
 			return fmt.Errorf("overlay option %s=%s: %w", o[0], o[1], err)
@@ -97,7 +100,10 @@ func oldOverlay(m overlayMount) error {
 	if err := unix.Chdir(m.base); err != nil {
 		return fmt.Errorf("overlay: %w", err)
 	}
-	opts := []string{"lowerdir=" + strings.Join(m.lowers, ":"), "upperdir=" + m.upper, "workdir=" + m.work}
+	opts := []string{"lowerdir=" + strings.Join(m.lowers, ":")}
+	if m.upper != "" {
+		opts = append(opts, "upperdir="+m.upper, "workdir="+m.work)
+	}
 	for _, o := range overlayOptions {
 		opts = append(opts, o[0]+"="+o[1])
 	}

@@ -132,7 +132,7 @@ func (s *Store) pull(ctx context.Context, name string, named reference.Named, au
 	if err != nil {
 		return Image{}, err
 	}
-	return s.publish(ctx, name, m)
+	return s.publish(ctx, name, m, "")
 }
 
 // platformManifest descends from an index to the manifest for this machine.
