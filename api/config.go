@@ -13,6 +13,12 @@ type Configuration struct {
 	MaxAutoArchiveInterval int                     `json:"maxAutoArchiveInterval"` // minutes
 	MaintenanceMode        bool                    `json:"maintananceMode"`        // published with this spelling
 	Environment            string                  `json:"environment"`
+	// Where to log in by SSH; left out where that is turned off.
+	SSHGatewayCommand             string   `json:"sshGatewayCommand,omitempty"`
+	SSHGatewayHost                string   `json:"sshGatewayHost,omitempty"`
+	SSHGatewayPort                int      `json:"sshGatewayPort,omitempty"`
+	SSHGatewayHostKeys            []string `json:"sshGatewayHostKeys,omitempty"`
+	SSHGatewayHostKeyFingerprints []string `json:"sshGatewayHostKeyFingerprints,omitempty"`
 }
 
 // OIDCConfig names the issuer at which people log in; its members are empty

@@ -60,6 +60,8 @@ type Config struct {
 	Keys *keyring.Ring
 	// Uploads is where clients bring files for builds; nil is nowhere.
 	Uploads *upload.Service
+	// SSH is where people log in to sandboxes; the zero value is nowhere.
+	SSH httpapi.SSHAddress
 	// Region is the id of the region of Runner. Defaults to "us".
 	Region string
 	// DefaultSnapshot is the snapshot that a request without one gets.
@@ -159,7 +161,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	cp.handler = httpapi.New(httpapi.Config{
 		Auth: cp.Auth, Orgs: org.New(c.Store), Snapshots: cp.snapshots, Registries: registries, Regions: regions, Sandboxes: cp.sandboxes,
 		Sandbox: c.Store.Sandbox, Log: c.Log, Metrics: c.Metrics, Version: c.Version,
-		PublicURL: c.PublicURL, Previews: c.Previews, Gate: cp.Gate, Grants: cp.grants,
+		PublicURL: c.PublicURL, Previews: c.Previews, SSH: c.SSH, Gate: cp.Gate, Grants: cp.grants,
 		Uploads: c.Uploads, Checks: checks,
 	})
 	return cp, nil

@@ -17,6 +17,7 @@ import (
 
 	"daytona/api/proxyapi"
 	"daytona/internal/fault"
+	"daytona/proxy/activity"
 )
 
 // forwarder passes requests on to ports of sandboxes, over connections that it
@@ -77,7 +78,7 @@ type trip struct {
 	target
 	pass  proxyapi.Pass
 	in    *http.Request
-	meter *meter // nil when it does not count as activity
+	meter *activity.Meter // nil when it does not count as activity
 }
 
 type tripKey struct{}
@@ -85,13 +86,12 @@ type tripKey struct{}
 func tripOf(r *http.Request) *trip { return r.Context().Value(tripKey{}).(*trip) }
 
 // serve passes a request on. What goes wrong is answered.
-func (f *forwarder) serve(w http.ResponseWriter, r *http.Request, t target, pass proxyapi.Pass) error {
+func (f *forwarder) serve(w http.ResponseWriter, r *http.Request, t target, pass proxyapi.Pass, meter *activity.Meter) {
 	// Without it net/http reads and closes the request's body before it sends
 	// the first byte of the answer. Writers of HTTP/2 need not.
 	_ = http.NewResponseController(w).EnableFullDuplex()
-	tr := &trip{target: t, pass: pass, in: r, meter: meterOf(r.Context())}
+	tr := &trip{target: t, pass: pass, in: r, meter: meter}
 	f.reverse.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), tripKey{}, tr)))
-	return nil
 }
 
 // address is what a connection is kept under: the run of the sandbox, so that
@@ -128,7 +128,7 @@ func (f *forwarder) rewrite(p *httputil.ProxyRequest) {
 		out.Header.Set("User-Agent", "") // not Go's
 	}
 	if t.meter != nil && out.Body != nil && out.Body != http.NoBody {
-		out.Body = &meteredBody{out.Body, t.meter}
+		out.Body = t.meter.Body(out.Body)
 	}
 }
 
@@ -222,7 +222,7 @@ func (f *forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 		res, err = f.plain.RoundTrip(r)
 	}
 	if err == nil && t.meter != nil {
-		res.Body = t.meter.body(res)
+		res.Body = t.meter.Answer(res)
 	}
 	return res, err
 }

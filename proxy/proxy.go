@@ -20,6 +20,7 @@ import (
 
 	"daytona/api/proxyapi"
 	"daytona/internal/fault"
+	"daytona/proxy/activity"
 )
 
 // Config is what a Proxy needs.
@@ -46,9 +47,10 @@ type Config struct {
 // Proxy serves previews.
 type Proxy struct {
 	Config
-	log     *slog.Logger
-	forward *forwarder
-	met     *metrics
+	log      *slog.Logger
+	forward  *forwarder
+	terminal *terminal
+	met      *metrics
 }
 
 // New returns a Proxy.
@@ -60,6 +62,7 @@ func New(c Config) *Proxy {
 	}
 	p := &Proxy{Config: c, log: c.Log, met: newMetrics(c.Metrics)}
 	p.forward = newForwarder(p)
+	p.terminal = &terminal{p}
 	return p
 }
 
@@ -185,12 +188,18 @@ func (p *Proxy) admitAndServe(w http.ResponseWriter, r *http.Request, t target) 
 	case p.warn(w, r, t):
 		return nil
 	}
+	var meter *activity.Meter
 	if r.Header.Get(headerSkipActivity) != "true" {
-		var stop func()
-		r, stop = p.keepActive(r, pass.SandboxID)
+		m, stop := activity.Watch(func() { p.Plane.Touch(pass.SandboxID) }, p.IdleAfter)
 		defer stop()
+		meter = m
 	}
-	return p.forward.serve(w, r, t, pass)
+	if t.port == proxyapi.TerminalPort {
+		p.terminal.serve(w, r, t, pass, meter)
+		return nil
+	}
+	p.forward.serve(w, r, t, pass, meter)
+	return nil
 }
 
 // wake starts a sandbox whose owner wants that, and is an error for any other

@@ -50,6 +50,7 @@ const (
 	ByQuery  By = "query"
 	ByCookie By = "cookie"
 	ByLink   By = "link" // the signed link itself
+	BySSH    By = "ssh"  // a token for SSH
 )
 
 // Pass lets a request through the door.
@@ -80,6 +81,9 @@ type ControlPlane interface {
 	// sandbox. Without credentials the answer does not tell whether there is
 	// such a sandbox.
 	Admit(ctx context.Context, ask Ask) (Pass, error)
+	// AdmitSSH lets whoever shows a token log in to a sandbox: NotFound when it is
+	// not good, or not good any more.
+	AdmitSSH(ctx context.Context, token string) (Pass, error)
 	// Wake starts a stopped sandbox and waits until it runs or ctx ends.
 	Wake(ctx context.Context, sandboxID string) error
 	// Touch counts as activity of a sandbox.

@@ -98,6 +98,12 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 		return err
 	}
 
+	gate, err := listenSSH(ctx, s, listener.Addr(), public, log)
+	if err != nil {
+		return err
+	}
+	defer gate.close()
+
 	endTracing, err := startTracing(ctx)
 	if err != nil {
 		return err
@@ -135,7 +141,7 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	key := &keyFile{path: s.KeyFile}
 	plane, err := controlplane.Open(ctx, controlplane.Config{
 		Store: store, Keys: sealing, Runner: local, Uploads: ups.Service, Log: log, Metrics: metrics, Version: version.Version,
-		PublicURL: public, Previews: previews,
+		PublicURL: public, Previews: previews, SSH: gate.address,
 		Region: s.Region, DefaultSnapshot: s.DefaultSnapshot, Quota: s.Quota,
 		AnswerWithin: s.CreateBudget, FirstKey: key.choose,
 	})
@@ -145,12 +151,12 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	if err := announceKey(ctx, plane, key, log); err != nil {
 		return err
 	}
-	previewProxy := newProxy(s, plane.Gate, previews, log, metrics)
-	return attend(ctx, s, log, listener, public, previewProxy.Or(withMCP(plane.Handler(), listener.Addr(), log)), plane, local)
+	front := newProxy(s, plane.Gate, previews, log, metrics).Or(withMCP(plane.Handler(), listener.Addr(), log))
+	return attend(ctx, s, log, listener, public, front, plane, local, gate.loop(plane.Gate, s, log, metrics))
 }
 
 // attend serves requests and runs the loops until ctx ends or one of them fails.
-func attend(ctx context.Context, s *settings, log *slog.Logger, listener net.Listener, public *url.URL, handler http.Handler, plane *controlplane.ControlPlane, local backend) error {
+func attend(ctx context.Context, s *settings, log *slog.Logger, listener net.Listener, public *url.URL, handler http.Handler, plane *controlplane.ControlPlane, local backend, more ...func(context.Context) error) error {
 	// Requests outlive ctx by the shutdown timeout, loops outlive the requests.
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()
@@ -168,6 +174,9 @@ func attend(ctx context.Context, s *settings, log *slog.Logger, listener net.Lis
 	group, failed := errgroup.WithContext(loops)
 	group.Go(func() error { return local.Run(failed) })
 	group.Go(func() error { return plane.Run(failed) })
+	for _, loop := range more {
+		group.Go(func() error { return loop(failed) })
+	}
 	group.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return err

@@ -33,6 +33,9 @@ type settings struct {
 	PreviewWarning  bool
 	PreviewIdle     time.Duration
 	TrustedProxies  []string
+	SSHListen       string
+	SSHHost         string
+	SSHHostKey      string
 	Database        string
 	KeyFile         string
 	EncryptionKeys  string
@@ -111,6 +114,13 @@ func declare() (*settings, *options.Set) {
 			Help: "how long an open connection without data keeps a sandbox from its auto-stop", Check: options.Positive(&s.PreviewIdle)},
 		options.Option{Group: "Previews", Name: "trusted-proxies", Value: options.Strings(&s.TrustedProxies),
 			Help: "addresses, as CIDRs, of proxies in front of this server whose X-Forwarded-For is believed", Check: func() error { return checkCIDRs(s.TrustedProxies) }},
+		options.Option{Group: "SSH", Name: "ssh-listen", Value: options.String(&s.SSHListen),
+			Help:  "host:port at which people log in to sandboxes by SSH, or off (default port 2222 of the host of --listen, or a free port if it is taken)",
+			Check: func() error { return checkSSHListen(s.SSHListen) }},
+		options.Option{Group: "SSH", Name: "ssh-host", Value: options.String(&s.SSHHost),
+			Help: "host, or host:port, that people are told for SSH (default that of the public URL)"},
+		options.Option{Group: "SSH", Name: "ssh-host-key", Value: options.String(&s.SSHHostKey),
+			Help: "file with the SSH host key; made if there is none (default <data>/ssh_host_key)"},
 		options.Option{Group: "Server", Name: "database", Value: options.String(&s.Database),
 			Help: "postgres:// address (default SQLite in the data directory)", Check: func() error { return checkDatabase(s.Database) }},
 		options.Option{Group: "Server", Name: "bootstrap-key-file", Value: options.String(&s.KeyFile),
@@ -297,6 +307,13 @@ func checkOrigin(text string) error {
 		return fmt.Errorf("%q must be an origin alone, without path, query or user; the API is served below it at /api", text)
 	}
 	return nil
+}
+
+func checkSSHListen(text string) error {
+	if text == "" || text == sshOff {
+		return nil
+	}
+	return checkAddress(text)
 }
 
 func checkTemplate(text string) error {

@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"daytona/toolbox"
+	"daytona/toolbox/pty"
 	"daytona/toolbox/reaper"
 )
 
@@ -44,6 +45,9 @@ func main() {
 }
 
 func run(args []string) error {
+	if len(args) == 1 && args[0] == pty.SFTPArgument {
+		return serveFiles()
+	}
 	// Every sandbox pays for this process: it trades time for memory.
 	runtime.GOMAXPROCS(min(2, runtime.NumCPU()))
 	debug.SetGCPercent(50)

@@ -87,7 +87,7 @@ func New(t testing.TB) *Server {
 	}
 	s.Plane, err = controlplane.Open(ctx, controlplane.Config{
 		Store: store, Keys: keys, Runner: s.Runner, Log: logger, Metrics: prometheus.NewRegistry(), Version: "test",
-		PublicURL: public, Previews: s.Previews, DefaultSnapshot: Snapshot,
+		PublicURL: public, Previews: s.Previews, SSH: httpapi.SSHAddress{Host: "ssh.example.org", Port: 2222}, DefaultSnapshot: Snapshot,
 		Uploads: upload.New(upload.Config{
 			Bucket: buckettest.NewMemory(), Key: make([]byte, 32), URL: public, SecureURL: public, RunnerURL: public, Log: logger,
 		}),

@@ -185,6 +185,19 @@ func allowed(id auth.Identity, sb sandbox.Sandbox, port int) error {
 	return nil
 }
 
+// AdmitSSH implements proxyapi.ControlPlane.
+func (g *Gate) AdmitSSH(ctx context.Context, token string) (proxyapi.Pass, error) {
+	t, err := g.Grants.FindSSH(ctx, token)
+	if err != nil {
+		return proxyapi.Pass{}, err
+	}
+	sb, _, err := g.Sandboxes.Target(ctx, t.SandboxID)
+	if err != nil && sb.ID == "" {
+		return proxyapi.Pass{}, err
+	}
+	return pass(sb, proxyapi.BySSH), nil
+}
+
 func pass(sb sandbox.Sandbox, by proxyapi.By) proxyapi.Pass {
 	p := proxyapi.Pass{
 		SandboxID: sb.ID, OrgID: sb.OrgID, By: by, State: string(sb.Shown()),

@@ -34,9 +34,20 @@ func routes() []route {
 		{method: post, path: sb + "/autodelete/{interval}", access: write, handler: (*API).setAutoDelete, id: "setAutoDeleteInterval", doc: "Delete after so many minutes stopped; 0: at once; negative: never", answer: api.Sandbox{}, status: 201, errors: []int{400, 404}},
 		{method: post, path: sb + "/last-activity", access: member, handler: (*API).lastActivity, id: "updateLastActivity", doc: "Say that a sandbox is in use", body: api.UpdateLastActivity{}, status: 201, errors: []int{400, 404}},
 		{method: get, path: sb + "/ports/{port}/preview-url", access: member, handler: (*API).previewURL, id: "getPortPreviewUrl", doc: "Where a port of a sandbox can be reached", answer: api.PortPreviewURL{}, errors: []int{400, 404}},
+		{method: get, path: sb + "/ports/{port}/signed-preview-url", access: member, handler: (*API).signedPreviewURL, id: "getSignedPortPreviewUrl", doc: "A link to a port that is good for a while and needs nothing else", query: signedQuery{}, answer: api.SignedPortPreviewURL{}, errors: []int{400, 404}},
+		{method: post, path: sb + "/ports/{port}/signed-preview-url/{token}/expire", access: member, handler: (*API).expireSignedPreview, id: "expireSignedPortPreviewUrl", doc: "End such a link before its time", status: 201, errors: []int{400, 404}},
+		{method: post, path: sb + "/ssh-access", access: write, handler: (*API).createSSHAccess, id: "createSshAccess", doc: "Let somebody log in by SSH; earlier tokens end", query: sshAccessQuery{}, answer: api.SSHAccess{}, errors: []int{400, 404, 422}},
+		{method: get, path: sb + "/ssh-access", access: member, handler: (*API).listSSHAccess, id: "listSshAccess", doc: "Who can log in by SSH at present", answer: []api.SSHAccessInfo{}, errors: []int{404}},
+		{method: del, path: sb + "/ssh-access", access: write, handler: (*API).revokeSSHAccess, id: "revokeSshAccess", doc: "End a token for SSH, without one all", query: sshTokenQuery{}, answer: api.Sandbox{}, errors: []int{404}},
+		{method: get, path: "/sandbox/ssh-access/validate", access: member, handler: (*API).validateSSHAccess, id: "validateSshAccess", doc: "Whether a token lets one log in by SSH", query: sshTokenQuery{}, answer: api.SSHAccessValidation{}},
 		{method: get, path: sb + "/toolbox-proxy-url", access: member, handler: (*API).toolboxProxyURL, id: "getToolboxProxyUrl", doc: "The base of toolbox requests", answer: api.ToolboxProxyURL{}, errors: []int{404}},
 		{method: get, path: sb + "/build-logs", access: member, handler: (*API).sandboxLogs, id: "getBuildLogs", doc: "What making a sandbox's image printed, as text", query: logsQuery{}, errors: []int{400, 404}},
 		{method: get, path: sb + "/build-logs-url", access: member, handler: (*API).sandboxLogsURL, id: "getBuildLogsUrl", doc: "Where that can be read", answer: api.URL{}, errors: []int{404}},
+
+		// Previews
+		{method: get, path: "/preview/{sandboxId}/public", access: public, handler: (*API).previewPublic, id: "isSandboxPublic", doc: "Whether previews of a sandbox need no credentials", answer: true, errors: []int{404}},
+		{method: get, path: "/preview/{sandboxId}/validate/{authToken}", access: public, handler: (*API).previewValidate, id: "isValidAuthToken", doc: "Whether a preview token is a sandbox's", answer: true, errors: []int{404}},
+		{method: get, path: "/preview/{sandboxId}/access", access: member, handler: (*API).previewAccess, id: "hasSandboxAccess", doc: "Whether the caller may see private previews of a sandbox", answer: true, errors: []int{404}},
 
 		// Snapshots
 		{method: get, path: "/snapshots", access: member, handler: (*API).listSnapshots, id: "getAllSnapshots", doc: "List snapshots, one's own and general ones", query: snapshotQuery{}, answer: api.PaginatedSnapshots{}, errors: []int{400}},

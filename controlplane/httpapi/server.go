@@ -14,8 +14,8 @@ import (
 // maxAutoArchive is the longest auto-archive interval, in minutes.
 const maxAutoArchive = 43200
 
-func (a *API) config(w http.ResponseWriter, _ *http.Request, _ call) error {
-	writeJSON(w, http.StatusOK, api.Configuration{
+func (a *API) config(w http.ResponseWriter, _ *http.Request, c call) error {
+	out := api.Configuration{
 		Version:                a.Version,
 		Announcements:          map[string]api.Announcement{},
 		ProxyTemplateURL:       a.Previews.String(),
@@ -24,7 +24,11 @@ func (a *API) config(w http.ResponseWriter, _ *http.Request, _ call) error {
 		DashboardURL:           a.origin(),
 		MaxAutoArchiveInterval: maxAutoArchive,
 		Environment:            "production",
-	})
+	}
+	if !c.client.strict {
+		a.sshConfig(&out)
+	}
+	writeJSON(w, http.StatusOK, out)
 	return nil
 }
 

@@ -2,12 +2,11 @@ package ports
 
 import (
 	"context"
-	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"daytona/internal/fault"
 )
@@ -33,22 +32,32 @@ func (s *Service) Connect(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	defer program.Close()
-	client, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return fmt.Errorf("take over the connection: %w", err)
+	client, err := s.switchTo(w, tunnelProtocol)
+	if client == nil {
+		return err
 	}
-	defer client.Close()
-	if client.SetDeadline(time.Time{}) != nil {
-		return nil // the client has gone
-	}
-	if _, err := io.WriteString(client, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+tunnelProtocol+"\r\n\r\n"); err != nil {
-		return nil //nolint:nilerr // the client has gone
-	}
-	// A side that breaks off ends the other one; one that has merely said all
-	// does not.
+	splice(client, program)
+	return nil
+}
+
+// buffered is a connection of which a reader may hold the first bytes.
+type buffered struct {
+	net.Conn
+	from io.Reader
+}
+
+func (b *buffered) Read(p []byte) (int, error) { return b.from.Read(p) }
+
+// CloseWrite says that nothing more will be sent.
+func (b *buffered) CloseWrite() error { return closeWrite(b.Conn) }
+
+// splice passes the bytes of two connections on to each other until both have
+// said all, and closes both. A side that breaks off ends the other one; one that
+// has merely said all does not.
+func splice(a, b net.Conn) {
 	both, end := context.WithCancel(context.Background())
 	defer end()
-	context.AfterFunc(both, func() { client.Close(); program.Close() })
+	context.AfterFunc(both, func() { a.Close(); b.Close() })
 	done := make(chan struct{}, 2)
 	pipe := func(to io.Writer, from io.Reader) {
 		defer func() { done <- struct{}{} }()
@@ -56,11 +65,10 @@ func (s *Service) Connect(w http.ResponseWriter, r *http.Request) error {
 			end()
 		}
 	}
-	go pipe(program, buffered.Reader)
-	go pipe(client, program)
+	go pipe(a, b)
+	go pipe(b, a)
 	<-done
 	<-done
-	return nil
 }
 
 // closeWrite ends one direction of a connection that can be half closed, else

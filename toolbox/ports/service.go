@@ -19,6 +19,8 @@ type Service struct {
 	// ProcNet holds the kernel's tables of sockets. Defaults to /proc/net.
 	ProcNet string
 	Log     *slog.Logger // defaults to none
+
+	accepted waiting
 }
 
 // Routes are the routes that the service answers, without Proxy: paths below
@@ -29,6 +31,8 @@ func (s *Service) Routes() []wire.Route {
 		{Pattern: "GET /port", Handler: s.List},
 		{Pattern: "GET /port/{port}/in-use", Handler: s.InUse},
 		{Pattern: "GET /port/{port}/connect", Handler: s.Connect},
+		{Pattern: "GET /port/listen", Handler: s.Listen},
+		{Pattern: "GET /port/listen/accept/{id}", Handler: s.Accept},
 	}
 }
 

@@ -31,7 +31,8 @@ type client struct {
 }
 
 // attach takes a client in, and starts the shell for the first one. A client
-// gets everything that is printed from then on.
+// gets everything that is printed from then on, after what the session has kept
+// of what was printed before.
 func (s *session) attach(wantsExit bool) (*client, error) {
 	c := &client{wantsExit: wantsExit, wake: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
 	s.mu.Lock()
@@ -44,6 +45,10 @@ func (s *session) attach(wantsExit bool) (*client, error) {
 		return nil, fault.New(fault.TooMany, "PTY session has %d clients, which is the most that it may have", s.service.MaxClients)
 	}
 	s.clients[c] = struct{}{}
+	s.replayLocked(c)
+	if s.lonely != nil {
+		s.lonely.Stop()
+	}
 	s.mu.Unlock()
 	if err := s.start(); err != nil {
 		s.detach(c)
@@ -63,6 +68,7 @@ func (s *session) detach(c *client) {
 // that waits for it, for which it has the time of one frame.
 func (s *session) dismissLocked(c *client, why farewell) {
 	delete(s.clients, c)
+	s.lingerLocked()
 	if c.leave == nil {
 		c.leave, c.leaveBy = &why, time.Now().Add(s.service.FrameLimit)
 	}

@@ -9,6 +9,7 @@ func (s *session) broadcast(piece []byte) {
 		return
 	}
 	s.mu.Lock()
+	s.scrollback.add(piece)
 	for c := range s.clients {
 		c.queue = append(c.queue, piece)
 		c.pending += cost(piece)

@@ -25,6 +25,11 @@ type request struct {
 	Cols      int               `json:"cols,omitempty"` // 80 when 0
 	Rows      int               `json:"rows,omitempty"` // 24 when 0
 	LazyStart bool              `json:"lazyStart,omitempty"`
+	// Scrollback is how many bytes of output are kept for clients that come
+	// later, and Linger for how many seconds the session outlives its last
+	// client. 0 is none, and for ever.
+	Scrollback int `json:"scrollback,omitempty"`
+	Linger     int `json:"linger,omitempty"`
 }
 
 const (
@@ -51,6 +56,12 @@ func (s *Service) session(r request) (*session, error) {
 	if err := to.check(); err != nil {
 		return nil, err
 	}
+	if r.Scrollback < 0 || r.Scrollback > mostScrollback {
+		return nil, fault.New(fault.Invalid, "scrollback must be between 0 and %d, not %d", mostScrollback, r.Scrollback)
+	}
+	if r.Linger < 0 {
+		return nil, fault.New(fault.Invalid, "linger must not be negative")
+	}
 	dir := s.Space.Dir(r.Cwd)
 	if info, err := os.Stat(dir); err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "cannot start in %s: %s", dir, reasonOf(err))
@@ -62,6 +73,7 @@ func (s *Service) session(r request) (*session, error) {
 	return &session{
 		service: s, id: r.ID, cwd: dir, envs: envs, lazy: r.LazyStart, size: to, created: time.Now(), mark: rand.Text(),
 		room: make(chan struct{}, 1), clients: map[*client]struct{}{},
+		scrollback: scrollback{limit: r.Scrollback}, linger: time.Duration(r.Linger) * time.Second,
 	}, nil
 }
 
@@ -94,7 +106,7 @@ func (s size) check() error {
 // its variables from a sub-protocol.
 func parseQuery(query url.Values, envs string) (request, error) {
 	r := request{ID: query.Get("id"), Cwd: query.Get("cwd")}
-	for name, to := range map[string]*int{"cols": &r.Cols, "rows": &r.Rows} {
+	for name, to := range map[string]*int{"cols": &r.Cols, "rows": &r.Rows, "scrollback": &r.Scrollback, "linger": &r.Linger} {
 		text := query.Get(name)
 		if text == "" {
 			continue

@@ -3,8 +3,8 @@
 //
 // A session is a shell with its terminal. It lives until the shell ends or the
 // session is deleted; clients come and go meanwhile, several at a time. What the
-// shell prints goes to those that are connected at that moment; there is no
-// record of it.
+// shell prints goes to those that are connected at that moment; a record of it is
+// kept for later ones only where the session was asked for with scrollback.
 //
 // The memory of a session is bounded whatever its program and its clients do.
 // A program that prints faster than its clients read is held back, as by any
@@ -88,6 +88,7 @@ func (s *Service) Routes() []wire.Route {
 		{Pattern: "DELETE /process/pty/{id}", Handler: s.shown(s.remove)},
 		{Pattern: "POST /process/pty/{id}/resize", Handler: s.shown(s.resize)},
 		{Pattern: "GET /process/pty/{id}/connect", Handler: s.shown(s.connect)},
+		{Pattern: "GET /process/attach", Handler: s.attach},
 	}
 }
 

@@ -37,6 +37,10 @@ type session struct {
 	child    *reaper.Child // nil until started
 	over     bool          // ended, or about to be: takes no clients
 	clients  map[*client]struct{}
+
+	scrollback scrollback
+	linger     time.Duration // without clients, until it ends; 0 is for ever
+	lonely     *time.Timer
 }
 
 // Info is how a session is shown.

@@ -13,6 +13,7 @@ import (
 	"daytona/controlplane/auth"
 	"daytona/controlplane/fleet"
 	"daytona/controlplane/image"
+	"daytona/controlplane/grant"
 	"daytona/controlplane/org"
 	"daytona/controlplane/registry"
 	"daytona/controlplane/sandbox"
@@ -29,6 +30,7 @@ type Store interface {
 	registry.Store
 	snapshot.Store
 	sandbox.Store
+	grant.Store
 	Ping(ctx context.Context) error
 	Close() error
 }
@@ -69,6 +71,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 		{"idle moves yield to activity", idleMoves},
 		{"settings", settings},
 		{"activity only moves forward", touches},
+		{"grants", grants},
+		{"servers share their keys", serverKeys},
 		{"list of sandboxes: filters", listFilters},
 		{"list of sandboxes: order and pages", listPages},
 		{"shown states", shownStates},

@@ -1,4 +1,4 @@
-package proxy
+package activity
 
 import (
 	"encoding/binary"
@@ -6,18 +6,18 @@ import (
 )
 
 // noter returns what notes the data of one direction of an upgraded connection.
-func noter(protocol string, m *meter) func([]byte) {
+func noter(protocol string, m *Meter) func([]byte) {
 	if strings.EqualFold(protocol, "websocket") {
 		f := &frames{}
 		return func(p []byte) {
 			if f.data(p) {
-				m.note()
+				m.Note()
 			}
 		}
 	}
 	return func(p []byte) {
 		if len(p) > 0 {
-			m.note()
+			m.Note()
 		}
 	}
 }
