@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/moby/buildkit/cache"
@@ -51,6 +52,9 @@ func (p *publisher) Export(ctx context.Context, src *exporter.Source, info expor
 		return nil, nil, nil, fmt.Errorf("the build has no image configuration")
 	} else if err := json.Unmarshal(raw, &spec); err != nil {
 		return nil, nil, nil, fmt.Errorf("configuration of the built image: %w", err)
+	}
+	if spec.Architecture != runtime.GOARCH {
+		return nil, nil, nil, fault.New(fault.Unprocessable, "the image that was built is for %s; this runner has %s", spec.Architecture, runtime.GOARCH)
 	}
 	layer, err := layerOf(ctx, ref, session.NewGroup(info.SessionID))
 	if err != nil {

@@ -69,6 +69,10 @@ func lineOf(dockerfile []byte, n int) string {
 // lastPart shortens BuildKit's chains of context, which repeat the Dockerfile.
 func lastPart(msg string) string {
 	msg = strings.TrimPrefix(msg, "failed to solve: ")
+	// The front end wraps an error in what the error already says.
+	if n := (len(msg) - len(": ")) / 2; n > 0 && msg[:n] == msg[len(msg)-n:] {
+		msg = msg[:n]
+	}
 	if len(msg) > 2000 {
 		msg = msg[:2000]
 	}

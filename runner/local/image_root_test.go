@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/opencontainers/go-digest"
 
 	"daytona/api/runnerapi"
 	"daytona/runner"
@@ -200,3 +201,5 @@ func TestBuild(t *testing.T) {
 		})
 	}
 }
+
+func digestOf(b []byte) digest.Digest { return digest.FromBytes(b) }
