@@ -96,7 +96,7 @@ func TestBuildIsFencedIn(t *testing.T) {
 				t.Fatal(err)
 			}
 			w := newImageWorld(t, isolation, func(c *local.Config) {
-				c.Build = builder.Limits{CPU: 1, MemoryBytes: 256 << 20, Pids: 64, DiskBytes: 64 << 20, Time: 30 * time.Second}
+				c.Build = builder.Limits{CPU: 1, MemoryBytes: 256 << 20, Pids: 64, DiskBytes: 64 << 20, Time: 10 * time.Second}
 				c.BuildCA = ca
 			})
 			secret := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "of the host") }))
@@ -111,7 +111,7 @@ func TestBuildIsFencedIn(t *testing.T) {
 			before := look(t, w.dir)
 			for name, tt := range map[string]struct{ dockerfile, reason string }{
 				"disk":     {"FROM busybox:1\nRUN dd if=/dev/zero of=/big bs=1M count=2000", "written more than 64 MiB"},
-				"time":     {"FROM busybox:1\nRUN sleep 600", "longer than 30s"},
+				"time":     {"FROM busybox:1\nRUN sleep 600", "longer than 10s"},
 				"exit":     {"FROM busybox:1\nRUN echo the last words && exit 7", "exit code 7"},
 				"insecure": {"FROM busybox:1\nRUN --security=insecure true", "--security=insecure"},
 				"network":  {"FROM busybox:1\nRUN --network=host true", "--network=host"},
