@@ -18,6 +18,7 @@ import (
 	"daytona/api/runnerapi"
 	"daytona/controlplane/storage"
 	"daytona/internal/fault"
+	"daytona/runner/builder"
 	"daytona/runner/local"
 )
 
@@ -99,6 +100,10 @@ func runnerConfig(s *settings, log *slog.Logger) (local.Config, error) {
 		DataDir: s.Data, GVisorPlatform: s.GVisorPlatform, RuncNewPrivileges: s.RuncPrivileges,
 		CgroupParent: s.CgroupParent, Disk: s.Disk, NetworkPrefix: s.NetworkPrefix, DNS: s.DNS,
 		RegistryMirrors: s.RegistryMirrors, BaseImage: s.BaseImage, Snapshots: s.Snapshots, Warm: s.warm(),
+		ImageJobs: s.Build.Jobs, BuildCacheBytes: int64(s.Build.Cache) << 30,
+		Build: builder.Limits{
+			CPU: float64(s.Build.CPU), MemoryBytes: int64(s.Build.Memory) << 30, DiskBytes: int64(s.Build.Disk) << 30, Time: s.Build.Timeout,
+		},
 	}
 	if s.NetworkRange != "" {
 		cfg.Outer4 = netip.MustParsePrefix(s.NetworkRange) // checked

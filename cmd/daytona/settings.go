@@ -66,11 +66,22 @@ type settings struct {
 	Snapshots       []string
 	BaseImage       string
 	RegistryMirrors map[string]string
+	Build           buildSettings
 	NetworkPrefix   string
 	NetworkRange    string
 	NetworkRange6   string
 	AllowPrivate    []string
 	DNS             []string
+}
+
+// buildSettings bound what making images takes.
+type buildSettings struct {
+	Jobs    int
+	CPU     int
+	Memory  int // GiB, as Disk and Cache
+	Disk    int
+	Cache   int
+	Timeout time.Duration
 }
 
 // The isolations that a server can offer.
@@ -90,6 +101,7 @@ func declare() (*settings, *options.Set) {
 		PreviewWarning: true, PreviewIdle: 15 * time.Minute,
 		LogLevel: "info", LogFormat: "text", CreateBudget: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
 		Region: "us", DefaultSnapshot: "daytona-slim", Quota: org.DefaultQuota(),
+		Build:     buildSettings{CPU: 2, Memory: 4, Disk: 20, Timeout: time.Hour, Cache: 20},
 		Isolation: isolationGVisor, GVisorPlatform: "systrap", CgroupParent: "/daytona", Disk: "auto", NetworkPrefix: "dtn",
 	}
 	set := options.New("DAYTONA_")
@@ -193,6 +205,19 @@ func declare() (*settings, *options.Set) {
 			Help: "image from which the default snapshot is made (default that of its definition)"},
 		options.Option{Group: "Images", Name: "registry-mirror", Value: options.Map(&s.RegistryMirrors, func(v string) (string, error) { return v, checkMirror(v) }),
 			Help: "mirror to ask first, by registry host, such as docker.io=https://mirror.example.org"},
+
+		options.Option{Group: "Images", Name: "image-jobs", Value: options.Int(&s.Build.Jobs),
+			Help: "images pulled or built at the same time; the rest wait their turn, one organization after the other (default half the processors, at least 2)", Check: options.AtLeast(&s.Build.Jobs, 0)},
+		options.Option{Group: "Images", Name: "build-cpu", Value: options.Int(&s.Build.CPU),
+			Help: "vCPUs of one step of a build", Check: options.AtLeast(&s.Build.CPU, 1)},
+		options.Option{Group: "Images", Name: "build-memory", Value: options.Int(&s.Build.Memory),
+			Help: "GiB of memory of one step of a build", Check: options.AtLeast(&s.Build.Memory, 1)},
+		options.Option{Group: "Images", Name: "build-disk", Value: options.Int(&s.Build.Disk),
+			Help: "GiB that one step of a build may write, and that its context may take", Check: options.AtLeast(&s.Build.Disk, 1)},
+		options.Option{Group: "Images", Name: "build-timeout", Value: options.Duration(&s.Build.Timeout),
+			Help: "how long one build may take"},
+		options.Option{Group: "Images", Name: "build-cache", Value: options.Int(&s.Build.Cache),
+			Help: "GiB that the build cache may hold beyond what images use; what was used least recently goes first", Check: options.AtLeast(&s.Build.Cache, 1)},
 
 		options.Option{Group: "Network", Name: "network-prefix", Value: options.String(&s.NetworkPrefix),
 			Help: "start of the names of network devices, namespaces and firewall tables: 1 to 6 letters a-z", Check: func() error { return checkPrefix(s.NetworkPrefix) }},

@@ -30,7 +30,7 @@ func newBuilder(cfg Config, rc *runner.Config, store *rootfs.Store) (*builder.Bu
 	return builder.New(builder.Config{
 		Dir:   filepath.Join(cfg.DataDir, "images", "build"),
 		Store: store, Driver: driver, UserNS: userNS, Network: rc.Network,
-		Limits: cfg.Build, CacheBytes: cfg.BuildCacheBytes,
+		Limits: cfg.Build, CacheBytes: cfg.BuildCacheBytes, ContextBytes: cfg.Build.DiskBytes,
 		CA: ca, Env: withoutPasswords(mirrorEnv()),
 		Log: cfg.Log,
 	})
