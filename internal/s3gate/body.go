@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"daytona/internal/patience"
 )
 
 // idle is how long a client may leave an upload without a byte.
@@ -104,7 +106,7 @@ func (b *body) verify() error {
 
 // bodyOf returns the content of a request, and its length.
 func bodyOf(w http.ResponseWriter, r *http.Request, s signed, limit int64) (io.Reader, int64, error) {
-	source := &patient{r: r.Body, control: http.NewResponseController(w)}
+	source := patience.Body(w, r, idle)
 	b := &body{src: source, left: r.ContentLength, end: func() error { return nil }}
 	trailers := http.Header{}
 	switch payload := s.payload; {
@@ -163,19 +165,4 @@ func bodyOf(w http.ResponseWriter, r *http.Request, s signed, limit int64) (io.R
 		}
 	}
 	return b, size, nil
-}
-
-// patient reads from a client and gives up when nothing comes for long.
-type patient struct {
-	r       io.Reader
-	control *http.ResponseController
-}
-
-func (p *patient) Read(b []byte) (int, error) {
-	_ = p.control.SetReadDeadline(time.Now().Add(idle)) // not every connection has one
-	n, err := p.r.Read(b)
-	if err != nil {
-		_ = p.control.SetReadDeadline(time.Time{})
-	}
-	return n, err
 }
