@@ -97,6 +97,7 @@ type ControlPlane struct {
 	grants    *grant.Service
 	sandboxes *sandbox.Manager
 	snapshots *snapshot.Service
+	uploads   *upload.Service // or nil
 	handler   http.Handler
 }
 
@@ -120,7 +121,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	registries := registry.New(registry.Config{Store: c.Store, Keys: c.Keys, Log: c.Log, Now: c.Now})
 	made := image.Config{Store: c.Store, Fleet: runners, Registries: registries, Log: c.Log, Now: c.Now}
 	if c.Uploads != nil {
-		made.Contexts = c.Uploads
+		made.Contexts, made.Registries = c.Uploads, allRegistries{c.Uploads, registries}
 	}
 	images := image.New(made)
 	cp.snapshots = snapshot.New(snapshot.Config{
@@ -150,6 +151,10 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Uploads != nil {
+		c.Uploads.Keys = cp.Auth
+		cp.uploads = c.Uploads
+	}
 	checks := map[string]httpapi.Check{
 		"database": cp.checkDatabase,
 		"runner":   func(ctx context.Context) error { return checkRunner(ctx, c.Runner) },
@@ -167,6 +172,22 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	return cp, nil
 }
 
+// allRegistries are the server's own and those on record.
+type allRegistries struct {
+	own      *upload.Service
+	recorded *registry.Service
+}
+
+// Auths implements image.Registries.
+func (a allRegistries) Auths(ctx context.Context, orgID string) ([]runnerapi.RegistryAuth, error) {
+	recorded, err := a.recorded.Auths(ctx, orgID)
+	if err != nil || orgID == "" {
+		return recorded, err
+	}
+	own, err := a.own.OwnAuths(orgID)
+	return append(own, recorded...), err
+}
+
 // Handler serves the public interface.
 func (cp *ControlPlane) Handler() http.Handler { return cp.handler }
 
@@ -177,6 +198,9 @@ func (cp *ControlPlane) Run(ctx context.Context) error {
 	group.Go(func() error { return cp.sandboxes.Run(ctx) })
 	group.Go(func() error { return cp.snapshots.Run(ctx) })
 	group.Go(func() error { return cp.Auth.Run(ctx) })
+	if cp.uploads != nil {
+		group.Go(func() error { return cp.uploads.Run(ctx) })
+	}
 	group.Go(func() error { return cp.grants.Run(ctx) })
 	return group.Wait()
 }

@@ -27,6 +27,7 @@ import (
 // What uploads keep in the data directory.
 const (
 	objectsDir   = "objects"
+	registryDir  = "registry"
 	authorityDir = "ca"
 	uploadKey    = "upload.key" // from which temporary credentials follow
 )
@@ -37,12 +38,13 @@ type uploads struct {
 	store *embedded.Store // nil with an S3 of the operator's
 }
 
-// Close ends the embedded store.
+// Close ends the registry and the embedded store.
 func (u *uploads) Close() error {
-	if u.store == nil {
-		return nil
+	err := u.Service.Close()
+	if u.store != nil {
+		err = errors.Join(err, u.store.Close())
 	}
-	return u.store.Close()
+	return err
 }
 
 // openUploads opens object storage. Clients reach it at the server's own port,
@@ -74,8 +76,11 @@ func openUploads(s *settings, listening net.Addr, public *url.URL, log *slog.Log
 		at, _ := url.Parse(s.StorageURL) // checked
 		plain, secure = *at, *at
 	}
-	u.Service = upload.New(upload.Config{Bucket: bucket, Key: key, URL: &plain, SecureURL: &secure, RunnerURL: localURL(listening), Log: log})
-	return u, nil
+	u.Service, err = upload.New(upload.Config{
+		Bucket: bucket, Key: key, URL: &plain, SecureURL: &secure, RunnerURL: localURL(listening),
+		RegistryURL: public, RegistryDir: filepath.Join(s.Data, registryDir), Log: log,
+	})
+	return u, err
 }
 
 // localURL is where this machine reaches the server.

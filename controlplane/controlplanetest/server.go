@@ -32,12 +32,13 @@ import (
 
 // Server is a running control plane.
 type Server struct {
-	URL    string // origin
-	Key    string // of the admin, may do everything
-	Runner *Runner
-	Store  *storage.DB
-	Plane  *controlplane.ControlPlane
-	Log    *Log
+	URL     string // origin
+	Key     string // of the admin, may do everything
+	Runner  *Runner
+	Store   *storage.DB
+	Plane   *controlplane.ControlPlane
+	Log     *Log
+	Uploads *upload.Service
 	// Previews says where previews live, on this very server.
 	Previews proxyapi.Template
 
@@ -85,12 +86,20 @@ func New(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	uploads, err := upload.New(upload.Config{
+		Bucket: buckettest.NewMemory(), Key: make([]byte, 32), URL: public, SecureURL: public, RunnerURL: public,
+		RegistryDir: filepath.Join(t.TempDir(), "registry"), Log: logger,
+		Now: func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Uploads = uploads
+	t.Cleanup(func() { _ = uploads.Close() })
 	s.Plane, err = controlplane.Open(ctx, controlplane.Config{
 		Store: store, Keys: keys, Runner: s.Runner, Log: logger, Metrics: prometheus.NewRegistry(), Version: "test",
 		PublicURL: public, Previews: s.Previews, SSH: httpapi.SSHAddress{Host: "ssh.example.org", Port: 2222}, DefaultSnapshot: Snapshot,
-		Uploads: upload.New(upload.Config{
-			Bucket: buckettest.NewMemory(), Key: make([]byte, 32), URL: public, SecureURL: public, RunnerURL: public, Log: logger,
-		}),
+		Uploads:        uploads,
 		SnapshotsEvery: 10 * time.Millisecond,
 		Now:            func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
 		FirstKey:       func() (string, error) { return s.Key, nil },

@@ -91,6 +91,11 @@ func (a *API) dispatch(w http.ResponseWriter, r *http.Request) {
 		a.Uploads.Handler().ServeHTTP(w, r)
 		return
 	}
+	if a.Uploads != nil && upload.ServesRegistry(r.URL.Path) {
+		infoOf(r).route = "/v2/*"
+		a.Uploads.RegistryHandler().ServeHTTP(w, r)
+		return
+	}
 	path := collapse(r.URL.EscapedPath())
 	if id, rest, ok := splitToolbox(path, basePath+"/toolbox/", "/toolbox"); ok {
 		infoOf(r).route = basePath + "/toolbox/{sandboxId}/toolbox/*"

@@ -63,6 +63,7 @@ func routes() []route {
 
 		// Uploads
 		{method: get, path: "/object-storage/push-access", access: member, handler: (*API).storageAccess, id: "getPushAccess", doc: "Credentials for an hour, with which an S3 client puts and gets files for builds, those of the organization alone", answer: api.StorageAccess{}, errors: []int{400, 403, 503}},
+		{method: get, path: "/docker-registry/registry-push-access", access: member, handler: (*API).registryPushAccess, id: "getTransientPushAccess", doc: "Credentials for an hour, with which images are pushed to the registry of this server, into the organization's part", query: regionQuery{}, answer: api.RegistryPushAccess{}, errors: []int{403, 503}},
 
 		// Registries
 		{method: post, path: "/docker-registry", access: needs(auth.WriteRegistries), handler: (*API).createRegistry, id: "createRegistry", doc: "Add a registry with credentials", body: api.CreateDockerRegistry{}, answer: api.DockerRegistry{}, status: 201, errors: []int{400, 403}},

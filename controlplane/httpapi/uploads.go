@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"daytona/api"
 	"daytona/controlplane/auth"
@@ -34,6 +35,30 @@ func (a *API) storageAccess(w http.ResponseWriter, r *http.Request, c call) erro
 	return nil
 }
 
+// registryPushAccess gives credentials for the registry to whoever may make
+// snapshots or registries: what is pushed becomes one.
+func (a *API) registryPushAccess(w http.ResponseWriter, _ *http.Request, c call) error {
+	if !c.Can(auth.WriteSnapshots) && !c.Can(auth.WriteRegistries) {
+		return fault.New(fault.Forbidden, "This API key lacks the permissions %s and %s, of which one is needed", auth.WriteSnapshots, auth.WriteRegistries)
+	}
+	if a.Uploads == nil {
+		return fault.New(fault.Unavailable, "This server has no registry of its own")
+	}
+	access, err := a.Uploads.Registry(c.OrgID)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusOK, api.RegistryPushAccess{
+		Username: access.Username, Secret: access.Secret, RegistryURL: access.URL, RegistryID: ownRegistryID,
+		Project: access.Project, ExpiresAt: access.Expires.Format(time.RFC3339),
+	})
+	return nil
+}
+
+// ownRegistryID stands for the registry of this server, which has no record.
+const ownRegistryID = "00000000-0000-0000-0000-000000000000"
+
 // requireAny asks for one of the permissions that begin so.
 func (c call) requireAny(start string) error {
 	for _, p := range auth.Permissions() {
@@ -42,4 +67,9 @@ func (c call) requireAny(start string) error {
 		}
 	}
 	return fault.New(fault.Forbidden, "This API key lacks every permission to write")
+}
+
+// regionQuery names a region; this server has one registry for all.
+type regionQuery struct {
+	RegionID string `query:"regionId"`
 }

@@ -5,6 +5,7 @@ package upload
 
 import (
 	"context"
+	"crypto/sha256"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 
 	"daytona/internal/fault"
 	"daytona/internal/objectstore"
+	"daytona/internal/ociregistry"
 	"daytona/internal/s3gate"
 )
 
@@ -40,24 +42,42 @@ type Config struct {
 	// URL is where clients reach object storage; SecureURL is for those that
 	// refuse plain HTTP. RunnerURL is where runners do.
 	URL, SecureURL, RunnerURL *url.URL
-	Log                       *slog.Logger
-	Now                       func() time.Time
+	// RegistryURL is where clients reach the registry. Defaults to URL.
+	RegistryURL *url.URL
+	// RegistryDir is where the registry keeps images; "" is no registry.
+	RegistryDir string
+	Log         *slog.Logger
+	Now         func() time.Time
 }
 
 // Service gives credentials, and knows what was uploaded.
 type Service struct {
-	c      Config
-	issuer *s3gate.Issuer
-	gate   *s3gate.Gate
+	// Keys says whose an API key is. It is set before anything is served.
+	Keys Keys
+
+	c        Config
+	issuer   *s3gate.Issuer
+	gate     *s3gate.Gate
+	registry *ociregistry.Registry
 }
 
 // New returns a Service.
-func New(c Config) *Service {
+func New(c Config) (*Service, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.RegistryURL == nil {
+		c.RegistryURL = c.URL
+	}
 	issuer := s3gate.NewIssuer(c.Key)
-	return &Service{c: c, issuer: issuer, gate: s3gate.New(s3gate.Config{Bucket: c.Bucket, Name: BucketName, Issuer: issuer, Log: c.Log, Now: c.Now})}
+	s := &Service{c: c, issuer: issuer, gate: s3gate.New(s3gate.Config{Bucket: c.Bucket, Name: BucketName, Issuer: issuer, Log: c.Log, Now: c.Now})}
+	if c.RegistryDir == "" {
+		return s, nil
+	}
+	key := sha256.Sum256(append([]byte("registry uploads\n"), c.Key...))
+	var err error
+	s.registry, err = ociregistry.New(ociregistry.Config{Dir: c.RegistryDir, Key: key[:], Authenticate: s.Authenticate, Log: c.Log, Now: c.Now})
+	return s, err
 }
 
 // StorageAccess is what a client of object storage needs.
