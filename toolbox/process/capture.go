@@ -21,6 +21,7 @@ type capture struct {
 	data   chan struct{} // something was read; capacity 1
 
 	mu      sync.Mutex // guards what follows
+	chunk   []byte
 	buf     []byte
 	dropped int64
 	closed  bool // the answer has been made: drop everything
@@ -41,6 +42,7 @@ func newCapture(limit int) (*capture, error) {
 		writer: os.NewFile(uintptr(fds[1]), "output"),
 		eof:    make(chan struct{}),
 		data:   make(chan struct{}, 1),
+		chunk:  make([]byte, 32<<10),
 	}, nil
 }
 
@@ -62,26 +64,72 @@ func (c *capture) abandon() {
 func (c *capture) read() {
 	defer close(c.eof)
 	defer c.reader.Close()
-	chunk := make([]byte, 32<<10)
-	for {
-		n, err := c.reader.Read(chunk)
-		if n > 0 && c.keep(chunk[:n]) {
-			chunk = make([]byte, 512) // from now on it is only thrown away
+	conn, err := c.reader.SyscallConn()
+	if err != nil {
+		return
+	}
+	for ended := false; !ended; {
+		err := conn.Read(func(fd uintptr) bool {
+			var some bool
+			some, ended = c.take(int(fd))
+			return some || ended
+		})
+		if err != nil {
+			return
 		}
 		select {
 		case c.data <- struct{}{}:
 		default:
 		}
-		if err != nil {
-			return
-		}
 	}
 }
 
-// keep stores what fits. It reports whether nobody will read the output again.
-func (c *capture) keep(b []byte) bool {
+// take keeps what the pipe holds at the moment, at most a chunk. It reports
+// whether there was something, and whether nothing will come any more. What is
+// read is kept before anybody can look.
+func (c *capture) take(fd int) (some, ended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	n, err := unix.Read(fd, c.chunk)
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Read(fd, c.chunk)
+	}
+	switch {
+	case n > 0:
+		if c.keep(c.chunk[:n]) {
+			c.chunk = make([]byte, 512) // from now on it is only thrown away
+		}
+		return true, false
+	case errors.Is(err, unix.EAGAIN):
+		return false, false
+	default:
+		return false, true
+	}
+}
+
+// drain takes what was written before it was called. It reports whether nothing
+// will come any more.
+func (c *capture) drain() (ended bool) {
+	conn, err := c.reader.SyscallConn()
+	if err != nil {
+		return true
+	}
+	err = conn.Control(func(fd uintptr) {
+		some := true
+		for read := 0; some && !ended && read <= largestPipe; read += len(c.chunk) {
+			some, ended = c.take(int(fd))
+		}
+	})
+	return ended || err != nil
+}
+
+// largestPipe is more than a pipe can hold, unless the host was told to allow
+// larger ones.
+const largestPipe = 1 << 20
+
+// keep stores what fits. It reports whether nobody will read the output again.
+// c.mu is held.
+func (c *capture) keep(b []byte) bool {
 	if c.closed {
 		return len(b) > 512
 	}
@@ -99,24 +147,12 @@ const (
 	lastest = 500 * time.Millisecond
 )
 
-// finish returns the output once the command has ended.
+// finish returns the output once the command has ended: all that the command
+// wrote, and what others add in the moment after it.
 func (c *capture) finish() []byte {
-	last := time.NewTimer(lastest)
-	defer last.Stop()
-	silent := time.NewTimer(quiet)
-	defer silent.Stop()
-wait:
-	for {
-		select {
-		case <-c.eof:
-			break wait
-		case <-c.data:
-			silent.Reset(quiet)
-		case <-silent.C:
-			break wait
-		case <-last.C:
-			break wait
-		}
+	if !c.drain() {
+		c.linger()
+		c.drain() // where time passed and nothing ran, it is not silence
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,4 +163,24 @@ wait:
 		out = fmt.Appendf(out, "\n[output truncated: the first %d bytes are shown, %d more were dropped]\n", c.limit, c.dropped)
 	}
 	return out
+}
+
+// linger waits for those that still hold the pipe.
+func (c *capture) linger() {
+	last := time.NewTimer(lastest)
+	defer last.Stop()
+	silent := time.NewTimer(quiet)
+	defer silent.Stop()
+	for {
+		select {
+		case <-c.eof:
+			return
+		case <-c.data:
+			silent.Reset(quiet)
+		case <-silent.C:
+			return
+		case <-last.C:
+			return
+		}
+	}
 }
