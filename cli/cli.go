@@ -9,7 +9,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,6 +88,7 @@ func (a *App) Root(more ...*cobra.Command) *cobra.Command {
 	}
 	root.Flags().BoolP("version", "v", false, "Display the version of Daytona")
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentPreRun = interruptible
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
@@ -114,6 +117,21 @@ func (a *App) Root(more ...*cobra.Command) *cobra.Command {
 	return root
 }
 
+// interruptible lets Ctrl-C end a command's work. What runs a server has rules
+// of its own for that.
+func interruptible(cmd *cobra.Command, _ []string) {
+	top := cmd
+	for top.HasParent() && top.Parent().HasParent() {
+		top = top.Parent()
+	}
+	if top.GroupID == GroupServer || top.GroupID == "" && top.Hidden {
+		return
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second one ends the process
+	cmd.SetContext(ctx)
+}
+
 // ExitError ends the program with a code and without a word: everything has
 // been said.
 type ExitError struct{ Code int }
@@ -133,7 +151,7 @@ func (a *App) Run(ctx context.Context, root *cobra.Command) int {
 		return 0
 	case errors.As(err, &exit):
 		return exit.Code
-	case errors.Is(err, ErrCanceled), errors.Is(err, context.Canceled) && ctx.Err() != nil:
+	case errors.Is(err, ErrCanceled), errors.Is(err, context.Canceled):
 		fmt.Fprintln(a.Err, ErrCanceled)
 		return 1
 	}

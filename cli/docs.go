@@ -66,8 +66,12 @@ func Markdown(w io.Writer, cmd *cobra.Command) {
 	if cmd.Example != "" {
 		fmt.Fprintf(w, "```shell\n%s\n```\n\n", unindent(cmd.Example))
 	}
-	fmt.Fprint(w, "| Flag | Short | Description |\n| :--- | :---- | :---------- |\n")
 	cmd.InitDefaultHelpFlag()
+	if cmd.HasFlags() && cmd.Flags().Lookup("data") != nil && cmd.Flags().Lookup("listen") != nil {
+		fmt.Fprint(w, "Options: see [configuration.md](configuration.md).\n\n")
+		return
+	}
+	fmt.Fprint(w, "| Flag | Short | Description |\n| :--- | :---- | :---------- |\n")
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if f.Hidden {
 			return

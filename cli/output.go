@@ -62,7 +62,7 @@ func toYAML(data []byte) ([]byte, error) {
 // plain takes JSON's quotes and braces away, and lowers the names of members.
 // Names within env and labels are the user's own.
 func plain(n *yaml.Node, users bool) {
-	n.Style = 0
+	n.Style = style(n)
 	if n.Kind != yaml.MappingNode {
 		for _, child := range n.Content {
 			plain(child, users)
@@ -72,12 +72,23 @@ func plain(n *yaml.Node, users bool) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, value := n.Content[i], n.Content[i+1]
 		theirs := users || name.Value == "env" || name.Value == "labels"
-		name.Style = 0
 		if !users {
 			name.Value = strings.ToLower(name.Value)
 		}
+		name.Style = style(name)
 		plain(value, theirs)
 	}
+}
+
+// style keeps the quotes of words that older readers of YAML take for truths.
+func style(n *yaml.Node) yaml.Style {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
+		switch strings.ToLower(n.Value) {
+		case "y", "n", "yes", "no", "on", "off":
+			return yaml.DoubleQuotedStyle
+		}
+	}
+	return 0
 }
 
 // width is how many columns the terminal has.

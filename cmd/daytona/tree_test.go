@@ -1,0 +1,115 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"daytona/cli"
+)
+
+const treePath = "../../docs/cli.md"
+
+func tree(t *testing.T) *cobra.Command {
+	t.Helper()
+	app, err := cli.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rootCommand(app)
+}
+
+// TestCommandsAreDocumented compares the reference with the tree of commands.
+func TestCommandsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile(treePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin = "<!-- commands: begin (generated: go test ./cmd/daytona -run Documented -update) -->\n"
+	before, _, ok := strings.Cut(string(text), begin)
+	if !ok {
+		t.Fatalf("%s lacks the line at which commands begin", treePath)
+	}
+	var out bytes.Buffer
+	cli.Markdown(&out, tree(t))
+	want := before + begin + "\n" + strings.TrimRight(out.String(), "\n") + "\n"
+	if want == string(text) {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s is stale: run go test ./cmd/daytona -run Documented -update", treePath)
+	}
+	if err := os.WriteFile(treePath, []byte(want), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestEveryCommandExplainsItself: each has a line of help, flags with texts, and
+// a man page.
+func TestEveryCommandExplainsItself(t *testing.T) {
+	root, dir := tree(t), t.TempDir()
+	root.SetArgs([]string{"generate-docs", "--directory", dir})
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		if c.Hidden {
+			return
+		}
+		if c.Short == "" {
+			t.Errorf("%s: no help", c.CommandPath())
+		}
+		if c.Name() != "help" {
+			page := filepath.Join(dir, "man", strings.ReplaceAll(c.CommandPath(), " ", "-")+".1")
+			if info, err := os.Stat(page); err != nil || info.Size() == 0 {
+				t.Errorf("%s: no man page (%v)", c.CommandPath(), err)
+			}
+		}
+		for _, child := range c.Commands() {
+			visit(child)
+		}
+	}
+	visit(root)
+}
+
+// TestDocumentedTree holds the tree of the published documentation: every
+// command and flag that scripts may know.
+func TestDocumentedTree(t *testing.T) {
+	for path, flags := range map[string]string{
+		"": "version", "autocomplete": "", "docs": "", "login": "api-key", "logout": "", "mcp": "", "mcp config": "", "mcp init": "", "mcp start": "",
+		"organization create": "", "organization delete": "", "organization list": "format", "organization use": "",
+		"sandbox create": "auto-archive auto-delete auto-stop class context cpu disk dockerfile env gpu label memory public snapshot target user volume name network-block-all network-allow-list",
+		"sandbox delete": "all force", "sandbox info": "format verbose", "sandbox list": "format limit page verbose cursor",
+		"sandbox start": "all", "sandbox stop": "all force", "sandbox archive": "", "sandbox exec": "cwd timeout", "sandbox ssh": "expires",
+		"sandbox preview-url": "port expires", "snapshot create": "context cpu disk dockerfile entrypoint image memory", "snapshot delete": "all",
+		"snapshot list": "format limit page", "snapshot push": "cpu disk entrypoint memory name", "version": "",
+		"volume create": "size", "volume list": "format", "volume get": "format", "volume delete": "",
+		"create": "snapshot", "list": "cursor", "info": "format", "start": "", "stop": "force", "delete": "all", "archive": "", "exec": "cwd", "ssh": "expires", "preview-url": "port",
+		"server": "data", "down": "data", "admin key create": "name", "doctor": "data",
+	} {
+		c, rest, err := tree(t).Find(strings.Fields(path))
+		if err != nil || len(rest) > 0 {
+			t.Errorf("daytona %s: not there (%v)", path, err)
+			continue
+		}
+		for _, name := range strings.Fields(flags) {
+			if c.Flags().Lookup(name) == nil {
+				t.Errorf("daytona %s: no flag --%s", path, name)
+			}
+		}
+	}
+	for alias, path := range map[string]string{"sandboxes ls": "sandbox list", "orgs list": "organization list", "snapshots rm": "snapshot delete",
+		"sandbox view": "sandbox info", "sandbox inspect": "sandbox info", "sandbox new": "sandbox create", "volumes add": "volume create", "documentation": "docs", "sandbox remove": "sandbox delete"} {
+		a, _, err := tree(t).Find(strings.Fields(alias))
+		if err != nil || a.CommandPath() != "daytona "+path {
+			t.Errorf("%s is not %s (%v)", alias, path, err)
+		}
+	}
+}
