@@ -179,17 +179,20 @@ func (s *Store) RemoveImage(ctx context.Context, name string) error {
 // publish gives a complete, unpacked manifest a name. chain is "" unless it was
 // built here. The caller holds a lease on all of it.
 func (s *Store) publish(ctx context.Context, name string, desc ocispec.Descriptor, chain string) (Image, error) {
-	// The databases are written through to the disk, the unpacked files are not:
-	// after a power loss an image must not be there with empty files.
-	if err := s.syncLayers(); err != nil {
-		return Image{}, err
-	}
-	s.pin.Lock()
-	defer s.pin.Unlock()
 	u, err := s.readManifest(ctx, desc, chain)
 	if err != nil {
 		return Image{}, err
 	}
+	// The databases are written through to the disk, the unpacked files are not:
+	// after a power loss an image must not be there with empty files. Those of
+	// layers in use were written when their first image was published.
+	if _, err := s.snaps.Stat(ctx, viewPrefix+u.chain); err != nil {
+		if err := s.syncLayers(); err != nil {
+			return Image{}, err
+		}
+	}
+	s.pin.Lock()
+	defer s.pin.Unlock()
 	if _, err := s.lowersLocked(ctx, u.chain); err != nil {
 		return Image{}, err
 	}
