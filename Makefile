@@ -52,7 +52,7 @@ deps-run deps-test deps-bench: deps-%:
 test: deps-test engines build test-unit test-root test-e2e ## Run all tests: unit, storage, drivers as root, SDKs end to end
 
 .PHONY: test-unit
-test-unit: ## Tests that need neither root nor network
+test-unit: bin/oci-conformance ## Tests that need neither root nor network
 	go vet ./...
 	CGO_ENABLED=1 go test -race -timeout 10m ./...
 
@@ -76,6 +76,11 @@ lint: bin/golangci-lint ## Check the code against a short list of linters
 bin/golangci-lint: tools/lint/go.mod tools/lint/go.sum
 	@cd tools/lint && ../../$(STEP) "compiling golangci-lint" \
 		$(GOBUILD) -ldflags '-s -w' -o ../../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+bin/oci-conformance: tools/ociconformance/go.mod tools/ociconformance/go.sum
+	@cd tools/ociconformance && ../../$(STEP) "compiling the conformance suite for registries" \
+		$(GOBUILD) -ldflags '-s -w' -o ../../bin/oci-conformance github.com/opencontainers/distribution-spec/conformance
 	@touch $@
 
 .PHONY: verify

@@ -118,6 +118,7 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	warnAboutEngines(s, log)
+	pullOwnImagesHere(s, listener.Addr(), public)
 	local, err := openRunner(ctx, s, log, metrics)
 	if err != nil {
 		return err

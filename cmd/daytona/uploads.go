@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -90,6 +91,18 @@ func localURL(listening net.Addr) *url.URL {
 		host = "127.0.0.1"
 	}
 	return &url.URL{Scheme: "http", Host: net.JoinHostPort(host, port)}
+}
+
+// pullOwnImagesHere has the runner of this machine fetch what clients pushed to
+// the server's registry from the server itself, whatever clients call it.
+func pullOwnImagesHere(s *settings, listening net.Addr, public *url.URL) {
+	here := localURL(listening)
+	if _, set := s.RegistryMirrors[public.Host]; set || public.Host == here.Host {
+		return
+	}
+	mirrors := map[string]string{public.Host: here.String()}
+	maps.Copy(mirrors, s.RegistryMirrors)
+	s.RegistryMirrors = mirrors
 }
 
 // secretFile returns the 32 random bytes in a file, which it makes when it is

@@ -35,7 +35,7 @@ type leases struct {
 	at      map[digest.Digest]time.Time
 }
 
-var digests = regexp.MustCompile(`sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})`)
+var digests = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 
 // lease renews the leases on what a request speaks of.
 func (r *Registry) lease(req *http.Request) {
@@ -50,7 +50,7 @@ func (r *Registry) lease(req *http.Request) {
 		r.leases.at = map[digest.Digest]time.Time{}
 	}
 	for _, d := range found {
-		if digests.MatchString(d) && len(d) <= 7+128 {
+		if digests.MatchString(d) && len(d) == 7+64 {
 			r.leases.at[digest.Digest(d)] = r.c.Now()
 		}
 	}
@@ -183,6 +183,9 @@ func need(ctx context.Context, manifests distribution.ManifestService, d digest.
 		isManifest, err := manifests.Exists(ctx, ref.Digest)
 		if err != nil && !unknown(err) {
 			return err
+		}
+		if ref.Digest.Algorithm() != digest.SHA256 {
+			continue // it lies elsewhere: such content is not taken
 		}
 		if !isManifest {
 			needed[ref.Digest] = true
