@@ -39,7 +39,7 @@ func TestSkopeo(t *testing.T) {
 			t.Errorf("%s pushes: %s", name, out)
 		}
 	}
-	if out, err := run("copy", "--src-tls-verify=false", "--src-creds", "a:good", image, "oci:"+back+":1"); err != nil {
+	if out, err := run("copy", "--preserve-digests", "--src-tls-verify=false", "--src-creds", "a:good", image, "oci:"+back+":1"); err != nil {
 		t.Fatalf("pull: %v\n%s", err, out)
 	}
 	data, err := os.ReadFile(filepath.Join(back, "blobs/sha256", want.Encoded()))
