@@ -167,6 +167,9 @@ func (r *Runner) boot(ctx context.Context, sb *sandbox, img rootfs.Image, fresh 
 	prepared := func(rec *record) {
 		rec.Bundle, rec.User, rec.BootID, rec.Toolbox, rec.End = bundle, user, r.bootID, r.toolbox.hash, nil
 		rec.Kept = true
+		if fresh {
+			rec.Settings = &img.Config
+		}
 	}
 	if err := r.update(sb, false, prepared); err != nil {
 		return err

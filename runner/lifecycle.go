@@ -9,6 +9,7 @@ import (
 
 	"daytona/api/runnerapi"
 	"daytona/internal/fault"
+	"daytona/runner/rootfs"
 )
 
 // Start boots a stopped sandbox over the root that it had.
@@ -30,11 +31,15 @@ func (r *Runner) Start(ctx context.Context, id string) (runnerapi.Sandbox, error
 	}
 	err := r.operate(ctx, id, opStart, check, func(ctx context.Context, sb *sandbox) error {
 		rec := sb.record()
-		// The snapshot may be gone by now; the root does not need it, and
-		// the image's settings are in the bundle.
-		img, err := r.cfg.Roots.Image(ctx, rec.Spec.Snapshot)
-		if err != nil && !fault.Is(err, fault.NotFound) {
-			return err
+		// The image may be gone by now, and the root does not need it.
+		var img rootfs.Image
+		if rec.Settings != nil {
+			img.Config = *rec.Settings
+		} else {
+			var err error
+			if img, err = r.cfg.Roots.Image(ctx, rec.Spec.Snapshot); err != nil && !fault.Is(err, fault.NotFound) {
+				return err
+			}
 		}
 		if err := r.update(sb, false, func(rec *record) { rec.Phase, rec.StartedAt = phasePreparing, time.Time{} }); err != nil {
 			return errors.Join(err, r.update(sb, false, func(rec *record) { rec.Phase = phaseStopped }))

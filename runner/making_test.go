@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"daytona/api/runnerapi"
 	"daytona/internal/fault"
 	"daytona/runner"
@@ -232,5 +234,27 @@ func TestImagesGoOnAfterARestart(t *testing.T) {
 	defer log.Close()
 	if out, err := io.ReadAll(log); err != nil || string(out) != "step 1\nstep 2\n" {
 		t.Errorf("log %q, %v", out, err)
+	}
+}
+
+// TestStartWithoutTheImage: what a sandbox was made of may be removed while it
+// is stopped; it starts as before.
+func TestStartWithoutTheImage(t *testing.T) {
+	w := newWorld(t, nil)
+	w.roots.SetImage(rootfs.Image{Name: "gone:1", Digest: "sha256:gone", Config: ocispec.ImageConfig{
+		User: "daytona", WorkingDir: "/home/daytona", Env: []string{"OF_THE_IMAGE=kept"},
+	}})
+	sb := w.create(spec(func(s *runnerapi.Spec) { s.Snapshot = "gone:1" }))
+	if _, err := w.Stop(t.Context(), sb.ID, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.RemoveImage(t.Context(), "gone:1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Start(t.Context(), sb.ID); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := w.run(sb.ID, "echo $OF_THE_IMAGE"); code != 0 || out != "kept" {
+		t.Errorf("after the start: %d %q", code, out)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"daytona/api/runnerapi"
 	"daytona/internal/atomicfile"
 )
@@ -30,22 +32,25 @@ const (
 // record is all that is known of a sandbox. It is written before each step
 // that has an effect outside this process.
 type record struct {
-	Seq       int64 // grows with every write
-	Spec      runnerapi.Spec
-	Phase     phase
-	Driver    string
-	User      string // who the toolbox runs as, resolved
-	Token     string // opens the toolbox
-	UserNS    uint32 // first host id, 0 for none; kept for the life of the root
-	Bundle    Bundle
-	BootID    string // of the host, when the container was started
-	Toolbox   string // hash of the program that the container was started with
-	Image     string // digest of the snapshot that the root was made from
-	Kept      bool   // the root is complete, and the record of it on disk
-	Born      bool   // it has been running once: its root holds somebody's data
-	FromPool  bool   // it was booted by the warm pool
-	Warm      *warm  // set as long as nobody has claimed it
-	Build     bool   // it makes a snapshot; never shown
+	Seq     int64 // grows with every write
+	Spec    runnerapi.Spec
+	Phase   phase
+	Driver  string
+	User    string // who the toolbox runs as, resolved
+	Token   string // opens the toolbox
+	UserNS  uint32 // first host id, 0 for none; kept for the life of the root
+	Bundle  Bundle
+	BootID  string // of the host, when the container was started
+	Toolbox string // hash of the program that the container was started with
+	Image   string // digest of the snapshot that the root was made from
+	// Settings are the image's at the first start (environment, user, program),
+	// for later ones: the image may be gone by then. nil in old records.
+	Settings  *ocispec.ImageConfig
+	Kept      bool  // the root is complete, and the record of it on disk
+	Born      bool  // it has been running once: its root holds somebody's data
+	FromPool  bool  // it was booted by the warm pool
+	Warm      *warm // set as long as nobody has claimed it
+	Build     bool  // it makes a snapshot; never shown
 	CreatedAt time.Time
 	StartedAt time.Time
 	End       *runnerapi.End
