@@ -14,7 +14,7 @@ import (
 )
 
 // scenarios are the files of py/scenarios and ts/scenarios.
-var scenarios = []string{"create", "code", "charts", "exec", "sessions", "files", "bigfile", "lifecycle", "errors", "desktop", "interpreter", "lsp", "pty", "git", "metrics"}
+var scenarios = []string{"create", "code", "charts", "exec", "sessions", "files", "bigfile", "lifecycle", "errors", "desktop", "interpreter", "lsp", "pty", "git", "metrics", "images"}
 
 func TestPython(t *testing.T) {
 	for _, era := range []string{"old", "new"} {
@@ -24,7 +24,8 @@ func TestPython(t *testing.T) {
 					t.Parallel()
 					kit := pythonKit(t, era)
 					file := filepath.Join(repo, "e2e", "py", "scenarios", scenario+".py")
-					runProgram(t, kit.dir, []string{"E2E_MODE=" + mode}, kit.python, "-B", file)
+					name, args := prepare(t, scenario, kit.python, "-B", file)
+					runProgram(t, kit.dir, []string{"E2E_MODE=" + mode}, name, args...)
 				})
 			}
 		}
@@ -37,7 +38,8 @@ func TestTypeScript(t *testing.T) {
 			t.Run(era+"/"+scenario, func(t *testing.T) {
 				t.Parallel()
 				kit := nodeKit(t, era)
-				runProgram(t, kit.dir, nil, kit.node, filepath.Join(kit.dir, "scenarios", scenario+".mjs"))
+				name, args := prepare(t, scenario, kit.node, filepath.Join(kit.dir, "scenarios", scenario+".mjs"))
+				runProgram(t, kit.dir, nil, name, args...)
 			})
 		}
 	}

@@ -103,11 +103,16 @@ func (s *server) startAs(m mode) error {
 		return err
 	}
 	defer log.Close()
+	images, err := mirrorArgs()
+	if err != nil {
+		return err
+	}
 	cmd := exec.Command(s.binary(), //nolint:noctx // it is ended in order
 		"server", "--data", s.dir, "--listen", s.listen,
 		"--snapshots", snapshot+","+desktopSnapshot, "--isolation", m.isolation, "--warm", fmt.Sprintf("%s=%d", snapshot, m.warm),
 		"--cgroup-parent", cgroupParent, "--network-prefix", networkPrefix,
 		"--quota-cpu", "1000", "--quota-memory", "1000", "--quota-disk", "10000")
+	cmd.Args = append(cmd.Args, images...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return err
