@@ -91,8 +91,23 @@ func (f *forwarder) serve(w http.ResponseWriter, r *http.Request, t target, pass
 	// the first byte of the answer. Writers of HTTP/2 need not.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	tr := &trip{target: t, pass: pass, in: r, meter: meter}
-	f.reverse.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), tripKey{}, tr)))
+	f.reverse.ServeHTTP(prompt{w}, r.WithContext(context.WithValue(r.Context(), tripKey{}, tr)))
 }
+
+// prompt sends the head of an answer of unknown length at once: its body may come
+// much later.
+type prompt struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w prompt) WriteHeader(status int) {
+	w.ResponseWriter.WriteHeader(status)
+	if status >= 200 && w.Header().Get("Content-Length") == "" {
+		_ = http.NewResponseController(w.ResponseWriter).Flush() // the client has gone when this fails
+	}
+}
+
+// Unwrap gives http.ResponseController the connection.
+func (w prompt) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // address is what a connection is kept under: the run of the sandbox, so that
 // none of an earlier run is used, its id, and the port.

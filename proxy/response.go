@@ -85,7 +85,7 @@ func (p *Proxy) relocate(location string, t *trip) string {
 	}
 	port := t.port
 	if text := u.Port(); text != "" {
-		if port, err = strconv.Atoi(text); err != nil {
+		if port, err = strconv.Atoi(text); err != nil || port < 1 || port > 65535 {
 			return location
 		}
 	} else if u.Scheme == "http" {

@@ -73,7 +73,7 @@ func New(t testing.TB) *Server {
 		s.Plane.Handler().ServeHTTP(w, r)
 	}))
 	// As the program serves.
-	server.Config.MaxHeaderBytes, server.Config.ReadHeaderTimeout = httpapi.MaxHeaderBytes, time.Second
+	server.Config.MaxHeaderBytes, server.Config.ReadHeaderTimeout = httpapi.MaxHeaderBytes, 5*time.Second
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetHTTP1(true)
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
