@@ -306,10 +306,16 @@ func (a *attached) sendTerminal() {
 			break
 		}
 	}
-	for done := 0; done < mostRest; {
+	// What was printed last may still be on its way through the kernel, unless
+	// it says that nobody has the terminal open any more.
+	for done, tries := 0, 0; done < mostRest; {
 		piece, err := a.terminal.readNow(&pool)
-		if len(piece) == 0 || err != nil {
-			return
+		if len(piece) == 0 {
+			if tries++; err != nil || tries > restTries {
+				return
+			}
+			time.Sleep(restPause)
+			continue
 		}
 		if _, err := to.Write(piece); err != nil {
 			return
@@ -317,6 +323,11 @@ func (a *attached) sendTerminal() {
 		done += len(piece)
 	}
 }
+
+const (
+	restTries = 20
+	restPause = 5 * time.Millisecond
+)
 
 // mostRest is how much is still read from a terminal whose process has ended.
 const mostRest = 256 << 10
