@@ -40,7 +40,7 @@ func (b *Builder) prepareContext(ctx context.Context, work string, spec *runnera
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // a handle alone
 	left := &allowance{bytes: b.cfg.ContextBytes, entries: maxContextEntries, room: b.cfg.Store.Room}
 	for i, c := range spec.Contexts {
 		if err := fetchContext(ctx, root, c, left); err != nil {
@@ -100,7 +100,7 @@ func unpack(root *os.Root, dir string, r io.Reader, left *allowance) error {
 		if err != nil {
 			return err
 		}
-		defer z.Close()
+		defer func() { _ = z.Close() }() // it was only read
 		br = bufio.NewReader(z)
 	}
 	if dir != "" && dir != "." {

@@ -26,7 +26,7 @@ func openRoot(t testing.TB) (*os.Root, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { root.Close() })
+	t.Cleanup(func() { _ = root.Close() })
 	return root, dir
 }
 
@@ -67,7 +67,9 @@ func TestUnpackKeepsModesLinksAndTimes(t *testing.T) {
 	if _, err := gz.Write(plain); err != nil {
 		t.Fatal(err)
 	}
-	gz.Close()
+	if err := gz.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for name, data := range map[string][]byte{"plain": plain, "gzip": z.Bytes()} {
 		t.Run(name, func(t *testing.T) {
 			root, dir := openRoot(t)

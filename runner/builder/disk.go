@@ -95,7 +95,7 @@ func duAll(dirs []string) int64 {
 	for _, dir := range dirs {
 		err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 			if err != nil {
-				return nil // it goes away while it is looked at
+				return nil //nolint:nilerr // it goes away while it is looked at
 			}
 			if info, err := d.Info(); err == nil {
 				if st, ok := info.Sys().(*syscall.Stat_t); ok {

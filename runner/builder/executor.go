@@ -41,7 +41,7 @@ func (e *executor) Exec(context.Context, string, bkexecutor.ProcessInfo) error {
 }
 
 // Run implements BuildKit's Executor.
-func (e *executor) Run(ctx context.Context, id string, root bkexecutor.Mount, mounts []bkexecutor.Mount, process bkexecutor.ProcessInfo, started chan<- struct{}) (_ resourcestypes.Recorder, err error) {
+func (e *executor) Run(ctx context.Context, _ string, root bkexecutor.Mount, mounts []bkexecutor.Mount, process bkexecutor.ProcessInfo, started chan<- struct{}) (_ resourcestypes.Recorder, err error) {
 	if started != nil {
 		defer close(started)
 	}
@@ -49,7 +49,7 @@ func (e *executor) Run(ctx context.Context, id string, root bkexecutor.Mount, mo
 	if meta.SecurityMode == pb.SecurityMode_INSECURE || meta.NetMode == pb.NetMode_HOST || len(meta.CDIDevices) > 0 {
 		return nil, fault.New(fault.Invalid, "a step of a build has the rights and the network of a sandbox, and no more")
 	}
-	id = "build-" + identity.NewID() // BuildKit's own may come again
+	id := "build-" + identity.NewID() // BuildKit's own may come again
 	s := &step{b: e.b, dir: filepath.Join(e.b.cfg.Dir, "steps", id)}
 	clean := context.WithoutCancel(ctx)
 	defer func() {

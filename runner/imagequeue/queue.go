@@ -296,7 +296,7 @@ func (q *Queue) Remove(ctx context.Context, name string, gone func() error) erro
 	return err
 }
 
-// Open returns the log of an image, see runnerapi.Images.
+// OpenLog returns the log of an image, see runnerapi.Images.
 func (q *Queue) OpenLog(ctx context.Context, name string, follow bool) (io.ReadCloser, error) {
 	q.mu.Lock()
 	j := q.jobs[name]

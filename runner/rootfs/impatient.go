@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,7 +30,7 @@ func (t impatient) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		alarm.Stop()
 		defer cancel(nil)
-		if context.Cause(ctx) == error(silent) {
+		if errors.Is(context.Cause(ctx), silent) {
 			return nil, fmt.Errorf("%w: %w", silent, err)
 		}
 		return nil, err
@@ -52,7 +53,7 @@ func (b *impatientBody) Read(p []byte) (int, error) {
 	b.alarm.Reset(b.patience)
 	n, err := b.ReadCloser.Read(p)
 	b.alarm.Stop() // a slow reader is no fault of the server
-	if err != nil && err != io.EOF && context.Cause(b.ctx) == b.silent {
+	if err != nil && !errors.Is(err, io.EOF) && errors.Is(context.Cause(b.ctx), b.silent) {
 		err = fmt.Errorf("%w: %w", b.silent, err)
 	}
 	return n, err

@@ -25,7 +25,11 @@ func TestSilentRegistryIsGivenUp(t *testing.T) {
 	defer close(stuck)
 	client := &http.Client{Transport: impatient{http.DefaultTransport, 200 * time.Millisecond}}
 	for path, ok := range map[string]bool{"/head": false, "/body": false, "/fine": true} {
-		res, err := client.Get(srv.URL + path)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Do(req)
 		if err == nil {
 			_, err = io.ReadAll(res.Body)
 			res.Body.Close()
