@@ -402,7 +402,7 @@ func TestKilled(t *testing.T) {
 	c := &client{t, &world{}, "a", "good"}
 	kept := map[string][]byte{}
 	for round := range 6 {
-		cmd := exec.Command(os.Args[0])
+		cmd := exec.CommandContext(t.Context(), os.Args[0])
 		cmd.Env = append(os.Environ(), childVariable+"="+dir)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
@@ -445,7 +445,7 @@ func TestKilled(t *testing.T) {
 		// A push that is under way.
 		_, header, _ := c.do("POST", "/v2/p/a/app/blobs/uploads/", "", nil)
 		go func() {
-			r, err := http.NewRequest("PATCH", c.w.url+header.Get("Location"), io.LimitReader(rand.Reader, 1<<30))
+			r, err := http.NewRequestWithContext(context.Background(), "PATCH", c.w.url+header.Get("Location"), io.LimitReader(rand.Reader, 1<<30))
 			if err == nil {
 				r.SetBasicAuth("a", "good")
 				if answer, err := http.DefaultClient.Do(r); err == nil {

@@ -1,6 +1,7 @@
 package s3gate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -41,7 +42,7 @@ func encoded(payload string, trailer string, pieces ...string) string {
 }
 
 func read(payload, raw string, size int, headers map[string]string) (string, error) {
-	r := httptest.NewRequest(http.MethodPut, "/", strings.NewReader(raw))
+	r := httptest.NewRequestWithContext(context.Background(), http.MethodPut, "/", strings.NewReader(raw))
 	r.Header.Set("X-Amz-Decoded-Content-Length", fmt.Sprint(size))
 	for k, v := range headers {
 		r.Header.Set(k, v)
@@ -122,7 +123,7 @@ func FuzzChunks(f *testing.F) {
 func FuzzVerify(f *testing.F) {
 	f.Add("AWS4-HMAC-SHA256 Credential=AK/20261123/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=00", "X-Amz-Algorithm=x&a=b")
 	f.Fuzz(func(t *testing.T, header, query string) {
-		r := httptest.NewRequest(http.MethodGet, "/b/k", nil)
+		r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/b/k", nil)
 		r.URL.RawQuery = query
 		r.Header.Set("Authorization", header)
 		r.Header.Set(headerDate, "20261123T000000Z")

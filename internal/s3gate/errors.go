@@ -33,7 +33,6 @@ var (
 	errChunk          = &s3Error{http.StatusBadRequest, "IncompleteBody", "The chunks of the body cannot be read"}
 	errHash           = &s3Error{http.StatusBadRequest, "XAmzContentSHA256Mismatch", "The body differs from its signed hash"}
 	errDigest         = &s3Error{http.StatusBadRequest, "BadDigest", "The body differs from its checksum"}
-	errNoBucket       = &s3Error{http.StatusNotFound, "NoSuchBucket", "There is no such bucket"}
 	errNoUpload       = &s3Error{http.StatusNotFound, "NoSuchUpload", "There is no such upload"}
 	errRange          = &s3Error{http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "The object has no such range"}
 )

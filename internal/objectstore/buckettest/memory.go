@@ -7,6 +7,7 @@ import (
 	"crypto/md5" // #nosec G501 -- as S3 makes its tags
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -51,12 +52,12 @@ func readAll(ctx context.Context, body io.Reader, size int64) ([]byte, error) {
 	data := make([]byte, size)
 	n, err := io.ReadFull(body, data)
 	if err != nil {
-		if n < len(data) && (err == io.EOF || err == io.ErrUnexpectedEOF) {
+		if n < len(data) && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
 			err = fault.Wrap(err, fault.Invalid, "the body ended before its length")
 		}
 		return nil, err
 	}
-	if _, err := body.Read(make([]byte, 1)); err != nil && err != io.EOF {
+	if _, err := body.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	return data, ctx.Err()

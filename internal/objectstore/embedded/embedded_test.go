@@ -96,7 +96,7 @@ func TestKilled(t *testing.T) {
 		go func() {
 			_, err := b.Put(t.Context(), key+".cut", r, 1<<20, "")
 			ended <- err
-			r.Close()
+			_ = r.Close()
 		}()
 		if _, err := w.Write(make([]byte, 100_000)); err != nil {
 			t.Fatal(err)
@@ -106,7 +106,7 @@ func TestKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = w.Write(make([]byte, 1<<20))
-		w.Close()
+		_ = w.Close()
 		if err := <-ended; err == nil {
 			t.Error("a put into a killed store succeeded")
 		}

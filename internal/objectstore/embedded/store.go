@@ -180,7 +180,7 @@ func (s *Store) start(ctx context.Context) (*child, error) {
 	if err := os.MkdirAll(s.config.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(s.config.Command[0], s.config.Command[1:]...) // #nosec G204 -- the program itself, or a test
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), s.config.Command[0], s.config.Command[1:]...) // #nosec G204 -- the program itself, or a test
 	cmd.Env = append(os.Environ(), s.config.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the server, which ends this one in order
 	complaints := &tail{log: s.config.Log}
@@ -212,7 +212,7 @@ func (s *Store) start(ctx context.Context) (*child, error) {
 		<-read
 		err := cmd.Wait()
 		close(c.gone)
-		told <- fmt.Errorf("it ended at once: %v: %s", err, complaints)
+		told <- fmt.Errorf("it ended at once: %w: %s", err, complaints)
 	}()
 	line, err := json.Marshal(order{Dir: s.config.Dir, Address: s.address, Region: "us-east-1", Key: s.key, Secret: s.secret})
 	if err == nil {
