@@ -390,6 +390,10 @@ func serve(dir string) {
 	}
 	server := httptest.NewServer(r)
 	fmt.Println(server.URL)
+	go func() { // it must not outlive the test, however that ends
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
 	for {
 		_, _ = r.Collect(context.Background(), time.Now().Add(-200*time.Millisecond))
 	}
@@ -404,6 +408,9 @@ func TestKilled(t *testing.T) {
 	for round := range 6 {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
 		cmd.Env = append(os.Environ(), childVariable+"="+dir)
+		if _, err := cmd.StdinPipe(); err != nil { // open as long as we live
+			t.Fatal(err)
+		}
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
