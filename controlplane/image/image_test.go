@@ -182,6 +182,27 @@ func TestAFailureIsTriedAgainWhenAskedFor(t *testing.T) {
 	w.is(build.Name, image.Pending, "")
 }
 
+// Somebody asks for the same image while its runner is told: that is known all
+// the same, or the runner would be told again, and begin again if it has failed.
+func TestARunnerIsToldOnce(t *testing.T) {
+	w := newWorld(t)
+	w.use(build, "a")
+	w.a.On("EnsureImage", func(context.Context, string) error {
+		w.use(build, "b")
+		return nil
+	})
+	w.sync()
+	if i := w.is(build.Name, image.Pending, ""); i.RunnerID != "a" {
+		t.Errorf("made by %s", i.RunnerID)
+	}
+	w.a.SetImage(runnerapi.Snapshot{Name: build.Name, State: runnerapi.SnapshotFailed, Reason: "exit code 2"})
+	w.sync()
+	w.is(build.Name, image.Failed, "exit code 2")
+	if n := w.a.Calls("EnsureImage") + w.b.Calls("EnsureImage"); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}
+
 func TestAnInterruptedRunnerIsToldAgain(t *testing.T) {
 	w := newWorld(t)
 	w.use(build, "a")

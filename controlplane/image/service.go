@@ -354,11 +354,27 @@ func (s *Service) step(ctx context.Context, i Image, members []fleet.Member, v V
 		return i, err
 	}
 	load[m.ID]++
-	i.RunnerID = m.ID
-	if i.State == Wanted {
-		i.State, i.StateSince = Pending, s.now()
+	return s.told(ctx, i, m.ID)
+}
+
+// told stores that a runner was told to make i. Somebody who asked for the same
+// image meanwhile has changed the row, but not this: were it lost, the runner
+// would be told again, and one that has failed by then would begin once more.
+func (s *Service) told(ctx context.Context, i Image, runner string) (Image, error) {
+	for {
+		wanted := i.State == Wanted
+		i.RunnerID = runner
+		if wanted {
+			i.State, i.StateSince = Pending, s.now()
+		}
+		next, err := s.c.Store.MoveImage(ctx, i)
+		if !wanted || !fault.Is(err, fault.Conflict) {
+			return next, err
+		}
+		if i, err = s.c.Store.Image(ctx, i.Name); err != nil || i.State != Wanted {
+			return i, err
+		}
 	}
-	return s.c.Store.MoveImage(ctx, i)
 }
 
 // choose picks the runner for an image: the wished one, or the one with the
