@@ -189,6 +189,13 @@ func (s *Service) contextURL(ctx context.Context, orgID, hash string) (string, e
 	return url, err
 }
 
+// Report stores what its runner says of an image, as the next Sync would. It is a
+// Conflict when i is no longer what is stored.
+func (s *Service) Report(ctx context.Context, i Image, seen runnerapi.Snapshot) error {
+	_, err := s.observe(ctx, i, seen)
+	return err
+}
+
 // View is what the runners report at one moment.
 type View struct {
 	held map[string]map[string]runnerapi.Snapshot // by runner, then by name

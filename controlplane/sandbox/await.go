@@ -105,6 +105,13 @@ func (m *Manager) awaitImage(sb Sandbox, member fleet.Member) error {
 	case there && seen.Interrupted: // it will be told to go on
 		row.State = image.Pending
 	case there && row.RunnerID == sb.RunnerID && seen.State == runnerapi.SnapshotFailed:
+		// Stored before anybody is told: who then asks once more gets a new try.
+		switch err := m.c.Images.Report(m.life, row, seen); {
+		case fault.Is(err, fault.Conflict):
+			return m.awaitImage(sb, member)
+		case err != nil:
+			return err
+		}
 		return m.failImage(sb, seen.Reason)
 	case there && row.RunnerID == sb.RunnerID:
 		row.State = image.Observe(row, seen, m.now()).State

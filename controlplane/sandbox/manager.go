@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"daytona/api/runnerapi"
 	"daytona/controlplane/fleet"
 	"daytona/controlplane/image"
 	"daytona/controlplane/snapshot"
@@ -34,6 +35,8 @@ type Images interface {
 	Check(ctx context.Context, i image.Image) error
 	Use(ctx context.Context, i image.Image, runner string) (image.Image, error)
 	Ensure(ctx context.Context, m fleet.Member, name string) error
+	// Report stores what its runner says of an image; a Conflict when it has changed.
+	Report(ctx context.Context, i image.Image, seen runnerapi.Snapshot) error
 	Log(ctx context.Context, name, runner string, follow bool, w io.Writer) error
 	Wake()
 }

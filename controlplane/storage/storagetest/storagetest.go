@@ -12,8 +12,8 @@ import (
 
 	"daytona/controlplane/auth"
 	"daytona/controlplane/fleet"
-	"daytona/controlplane/image"
 	"daytona/controlplane/grant"
+	"daytona/controlplane/image"
 	"daytona/controlplane/org"
 	"daytona/controlplane/registry"
 	"daytona/controlplane/sandbox"
