@@ -24,6 +24,7 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+	"github.com/sirupsen/logrus"
 )
 
 // mirror is a registry in this process that stands for Docker Hub, as in a place
@@ -45,11 +46,12 @@ func mirrorArgs() ([]string, error) {
 		}
 		c.Catalog.MaxEntries = 100
 		c.HTTP.Secret = "of no use to anybody"
-		c.Log.Level, c.Log.AccessLog.Disabled = "error", true
+		c.Log.AccessLog.Disabled = true
 		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
+		logrus.SetOutput(io.Discard) // it speaks of each request
 		app := handlers.NewApp(context.Background(), c)
 		go func() { _ = http.Serve(l, app) }() //nolint:gosec // ends with the tests
 		hub.url = "http://" + l.Addr().String()

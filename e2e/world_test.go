@@ -58,7 +58,8 @@ func (before world) more(now world) []string {
 }
 
 // processes are those of engines and sandboxes: named after the data directory,
-// or in a cgroup of ours. The server itself does not count.
+// or in a cgroup of ours. The server itself and its object store, which end together,
+// do not count.
 func processes(s *server) ([]string, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -69,6 +70,9 @@ func processes(s *server) ([]string, error) {
 		cmdline, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 		if err != nil || len(cmdline) == 0 {
 			continue // gone meanwhile, or a thread of the kernel
+		}
+		if bytes.Contains(cmdline, []byte("\x00object-store\x00")) {
+			continue
 		}
 		if s.cmd != nil && dir == fmt.Sprintf("/proc/%d", s.cmd.Process.Pid) {
 			continue

@@ -47,10 +47,11 @@ type Config struct {
 // Proxy serves previews.
 type Proxy struct {
 	Config
-	log      *slog.Logger
-	forward  *forwarder
-	terminal *terminal
-	met      *metrics
+	log        *slog.Logger
+	forward    *forwarder
+	terminal   *terminal
+	recordings *recordings
+	met        *metrics
 }
 
 // New returns a Proxy.
@@ -63,6 +64,7 @@ func New(c Config) *Proxy {
 	p := &Proxy{Config: c, log: c.Log, met: newMetrics(c.Metrics)}
 	p.forward = newForwarder(p)
 	p.terminal = &terminal{p}
+	p.recordings = &recordings{p}
 	return p
 }
 
@@ -194,11 +196,14 @@ func (p *Proxy) admitAndServe(w http.ResponseWriter, r *http.Request, t target) 
 		defer stop()
 		meter = m
 	}
-	if t.port == proxyapi.TerminalPort {
+	switch t.port {
+	case proxyapi.TerminalPort:
 		p.terminal.serve(w, r, t, pass, meter)
-		return nil
+	case proxyapi.RecordingsPort:
+		p.recordings.serve(w, r, t, pass, meter)
+	default:
+		p.forward.serve(w, r, t, pass, meter)
 	}
-	p.forward.serve(w, r, t, pass, meter)
 	return nil
 }
 

@@ -14,13 +14,16 @@ import (
 
 // Ports of a sandbox that are not a program's own.
 const (
-	ToolboxPort  = 2280
-	TerminalPort = 22222
+	ToolboxPort    = 2280
+	TerminalPort   = 22222
+	RecordingsPort = 33333
 )
 
 // Guarded reports whether a port needs credentials in a public sandbox too:
-// whoever reaches it controls the sandbox.
-func Guarded(port int) bool { return port == ToolboxPort || port == TerminalPort }
+// whoever reaches it controls the sandbox, or sees what was done in it.
+func Guarded(port int) bool {
+	return port == ToolboxPort || port == TerminalPort || port == RecordingsPort
+}
 
 // Credentials are what a caller showed, each "" when it was not shown. They are
 // tried in this order, and the first that is right counts.

@@ -2,7 +2,7 @@
 
 import uuid
 
-from common import OLD, RUN, call, eq, fails, run, sdk
+from common import OLD, RUN, call, eq, run, sdk
 
 
 async def defaults(d):
@@ -73,26 +73,11 @@ async def ephemeral(d):
         eq(sb.state.value in ("stopped", "destroying", "destroyed"), True, f"state {sb.state}")
 
 
-async def image_and_resources(d):
-    """Building from an image is refused with words, and nothing is left behind."""
-    before = RUN + "-image"
-    await fails(
-        "BadRequest",
-        lambda: d.create(
-            sdk.CreateSandboxFromImageParams(
-                image="debian:12", labels={"e2e": before}, resources=sdk.Resources(cpu=2, memory=2, disk=4)
-            )
-        ),
-        "build",
-    )
-
-
 async def scenario(d):
     await defaults(d)
     await options(d)
     await user_and_home(d)
     await ephemeral(d)
-    await image_and_resources(d)
 
 
 run(scenario)

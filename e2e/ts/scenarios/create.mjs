@@ -1,7 +1,7 @@
 // Sandboxes made with defaults and with every option of the SDK.
 
 import assert from 'node:assert/strict'
-import { OLD, fails, run, unique } from './common.mjs'
+import { OLD, run, unique } from './common.mjs'
 
 async function defaults(d) {
   const sb = await d.create()
@@ -54,14 +54,9 @@ async function ephemeral(d) {
   assert.ok(['stopped', 'destroying', 'destroyed'].includes(sb.state), sb.state)
 }
 
-async function imageAndResources(d) {
-  await fails('BadRequest', () => d.create({ image: 'debian:12', resources: { cpu: 2, memory: 2, disk: 4 } }), 'build')
-}
-
 run(async (d) => {
   await defaults(d)
   await options(d)
   await userAndHome(d)
   await ephemeral(d)
-  await imageAndResources(d)
 })
