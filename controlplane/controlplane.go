@@ -40,6 +40,7 @@ type Store interface {
 	fleet.Store
 	sandbox.Store
 	grant.Store
+	upload.Rows
 	// Ping says whether the database answers.
 	Ping(ctx context.Context) error
 }
@@ -60,6 +61,8 @@ type Config struct {
 	Keys *keyring.Ring
 	// Uploads is where clients bring files for builds; nil is nowhere.
 	Uploads *upload.Service
+	// ImageBudget is how many bytes images may take on a runner; see image.Config.
+	ImageBudget int64
 	// SSH is where people log in to sandboxes; the zero value is nowhere.
 	SSH httpapi.SSHAddress
 	// Region is the id of the region of Runner. Defaults to "us".
@@ -119,7 +122,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	regions := fleet.NewRegions(c.Store, c.Region, c.Region)
 	cp.Auth = auth.New(auth.Config{Store: c.Store, Log: c.Log, Quota: c.Quota, Region: c.Region, Now: c.Now})
 	registries := registry.New(registry.Config{Store: c.Store, Keys: c.Keys, Log: c.Log, Now: c.Now})
-	made := image.Config{Store: c.Store, Fleet: runners, Registries: registries, Log: c.Log, Now: c.Now}
+	made := image.Config{Store: c.Store, Fleet: runners, Registries: registries, Budget: c.ImageBudget, Log: c.Log, Now: c.Now}
 	if c.Uploads != nil {
 		made.Contexts, made.Registries = c.Uploads, allRegistries{c.Uploads, registries}
 	}
@@ -152,7 +155,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		return nil, err
 	}
 	if c.Uploads != nil {
-		c.Uploads.Keys = cp.Auth
+		c.Uploads.Keys, c.Uploads.Rows = cp.Auth, c.Store
 		cp.uploads = c.Uploads
 	}
 	checks := map[string]httpapi.Check{

@@ -25,6 +25,8 @@ type Builder interface {
 	// people know from other builders. progress gets single lines. It ends soon
 	// after ctx, and leaves nothing when it fails.
 	Build(ctx context.Context, name string, spec runnerapi.ImageSpec, log io.Writer, progress func(string)) (rootfs.Image, error)
+	// Prune brings the cache back to its budget, in the background.
+	Prune()
 	// Recover removes what a killed process left. It is called once, before
 	// anything else, when no container of an earlier process is left.
 	Recover(ctx context.Context) error
@@ -98,6 +100,9 @@ func (r *Runner) RemoveImage(ctx context.Context, name string) error {
 		err := r.cfg.Roots.RemoveImage(ctx, name)
 		if fault.Is(err, fault.NotFound) {
 			return nil
+		}
+		if err == nil && r.cfg.Builder != nil {
+			r.cfg.Builder.Prune() // what the image kept counts as cache from now on
 		}
 		return err
 	})

@@ -135,6 +135,8 @@ type slowBuilder struct {
 	roots         *fakedriver.Roots
 }
 
+func (b slowBuilder) Prune() {}
+
 func (b slowBuilder) Recover(context.Context) error { return nil }
 
 func (b slowBuilder) Build(ctx context.Context, name string, spec runnerapi.ImageSpec, log io.Writer, _ func(string)) (rootfs.Image, error) {

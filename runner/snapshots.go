@@ -24,6 +24,7 @@ func (r *Runner) Snapshots(ctx context.Context) ([]runnerapi.Snapshot, error) {
 			Name:       img.Name,
 			State:      runnerapi.SnapshotReady,
 			SizeBytes:  img.SizeBytes,
+			Layers:     img.Layers,
 			Entrypoint: append(append([]string{}, img.Config.Entrypoint...), img.Config.Cmd...),
 			Isolation:  img.Config.Labels[runnerapi.IsolationLabel],
 		})

@@ -115,10 +115,18 @@ type Snapshot struct {
 	Progress    string // one line a person can read, while building
 	Waiting     int    // while pending: how many are before it
 	SizeBytes   int64
-	Entrypoint  []string
+	// Layers are what a ready image consists of; images share them.
+	Layers     []Layer
+	Entrypoint []string
 	// Isolation is what the image asks for by its label IsolationLabel; "" is
 	// nothing.
 	Isolation string
+}
+
+// Layer is a part of an image, unpacked on a runner.
+type Layer struct {
+	ID        string // the same ID on the same runner is the same layer
+	SizeBytes int64
 }
 
 // IsolationLabel of an image names the weakest isolation that its sandboxes may

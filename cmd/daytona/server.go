@@ -143,7 +143,8 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	plane, err := controlplane.Open(ctx, controlplane.Config{
 		Store: store, Keys: sealing, Runner: local, Uploads: ups.Service, Log: log, Metrics: metrics, Version: version.Version,
 		PublicURL: public, Previews: previews, SSH: gate.address,
-		Region: s.Region, DefaultSnapshot: s.DefaultSnapshot, Quota: s.Quota,
+		ImageBudget: int64(s.Build.Images) << 30,
+		Region:      s.Region, DefaultSnapshot: s.DefaultSnapshot, Quota: s.Quota,
 		AnswerWithin: s.CreateBudget, FirstKey: key.choose,
 	})
 	if err != nil {

@@ -50,8 +50,11 @@ type settings struct {
 	DefaultSnapshot string
 	Quota           org.Quota
 
-	StorageURL string
-	S3         objectstore.S3Config
+	StorageURL   string
+	S3           objectstore.S3Config
+	UploadBudget int // GiB, as UploadLimit
+	UploadLimit  int
+	KeepPushed   time.Duration
 
 	Isolation       string
 	Isolations      []string
@@ -81,6 +84,7 @@ type buildSettings struct {
 	Memory  int // GiB, as Disk and Cache
 	Disk    int
 	Cache   int
+	Images  int // all of them
 	Timeout time.Duration
 }
 
@@ -101,6 +105,7 @@ func declare() (*settings, *options.Set) {
 		PreviewWarning: true, PreviewIdle: 15 * time.Minute,
 		LogLevel: "info", LogFormat: "text", CreateBudget: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
 		Region: "us", DefaultSnapshot: "daytona-slim", Quota: org.DefaultQuota(),
+		UploadBudget: 50, UploadLimit: 20, KeepPushed: 7 * 24 * time.Hour,
 		Build:     buildSettings{CPU: 2, Memory: 4, Disk: 20, Timeout: time.Hour, Cache: 20},
 		Isolation: isolationGVisor, GVisorPlatform: "systrap", CgroupParent: "/daytona", Disk: "auto", NetworkPrefix: "dtn",
 	}
@@ -176,6 +181,13 @@ func declare() (*settings, *options.Set) {
 		options.Option{Group: "Storage", Name: "s3-access-key", Value: options.String(&s.S3.Key), Help: "access key for it"},
 		options.Option{Group: "Storage", Name: "s3-secret-key", Value: options.String(&s.S3.Secret), Help: "secret key for it; better in the variable or the file than in a flag"},
 
+		options.Option{Group: "Storage", Name: "upload-budget", Value: options.Int(&s.UploadBudget),
+			Help: "GiB that files for builds may take; what no snapshot and no image needs goes beyond that, the least recently used first; 0 is no limit", Check: options.AtLeast(&s.UploadBudget, 0)},
+		options.Option{Group: "Storage", Name: "upload-limit", Value: options.Int(&s.UploadLimit),
+			Help: "GiB of files for builds that one organization may have; 0 is no limit", Check: options.AtLeast(&s.UploadLimit, 0)},
+		options.Option{Group: "Storage", Name: "keep-pushed", Value: options.Duration(&s.KeepPushed),
+			Help: "how long an image that a client pushed stays when no snapshot and no image needs it; 0 is for ever"},
+
 		options.Option{Group: "Sandboxes", Name: "isolation", Value: options.String(&s.Isolation),
 			Help:  "what guards a sandbox by default: gvisor or runc (fake guards nothing: for tests of programs that call the API)",
 			Check: options.OneOf(&s.Isolation, isolationGVisor, isolationRunc, isolationFake)},
@@ -218,6 +230,9 @@ func declare() (*settings, *options.Set) {
 			Help: "how long one build may take"},
 		options.Option{Group: "Images", Name: "build-cache", Value: options.Int(&s.Build.Cache),
 			Help: "GiB that the build cache may hold beyond what images use; what was used least recently goes first", Check: options.AtLeast(&s.Build.Cache, 1)},
+
+		options.Option{Group: "Images", Name: "image-budget", Value: options.Int(&s.Build.Images),
+			Help: "GiB that images may take on a runner; what no snapshot and no sandbox needs goes beyond that, the least recently used first (default no limit but 24 hours)", Check: options.AtLeast(&s.Build.Images, 0)},
 
 		options.Option{Group: "Network", Name: "network-prefix", Value: options.String(&s.NetworkPrefix),
 			Help: "start of the names of network devices, namespaces and firewall tables: 1 to 6 letters a-z", Check: func() error { return checkPrefix(s.NetworkPrefix) }},

@@ -117,6 +117,9 @@ type Store interface {
 	// UnusedImages lists the images that no usable snapshot and no sandbox
 	// under way is made of, and that no sandbox was asked for since a time.
 	UnusedImages(ctx context.Context, since time.Time) ([]Image, error)
+	// SpareImages lists those of UnusedImages of which no sandbox is left either,
+	// the least recently used first.
+	SpareImages(ctx context.Context, since time.Time) ([]Image, error)
 	// DeleteImage removes a row that is still as it was read, and still unused.
 	DeleteImage(ctx context.Context, i Image, since time.Time) error
 }

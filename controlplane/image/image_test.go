@@ -297,6 +297,64 @@ func TestWhatNobodyNeedsGoes(t *testing.T) {
 	}
 }
 
+func TestExcess(t *testing.T) {
+	layer := func(id string, bytes int64) runnerapi.Layer { return runnerapi.Layer{ID: id, SizeBytes: bytes} }
+	held := []runnerapi.Snapshot{
+		{Name: "operator's", Layers: []runnerapi.Layer{layer("base", 100)}},
+		{Name: "old", Layers: []runnerapi.Layer{layer("base", 100), layer("x", 10)}},
+		{Name: "same-as-old", Layers: []runnerapi.Layer{layer("base", 100), layer("x", 10)}},
+		{Name: "renamed", Layers: []runnerapi.Layer{layer("base", 100)}},
+		{Name: "new", Layers: []runnerapi.Layer{layer("y", 30)}},
+	}
+	spare := []string{"renamed", "elsewhere", "old", "same-as-old", "new"}
+	for _, tt := range []struct {
+		budget int64
+		want   string
+	}{
+		{140, ""},                    // everything fits: a layer counts once
+		{139, "old same-as-old"},     // both have what is freed
+		{130, "old same-as-old"},     // which is enough
+		{129, "old same-as-old new"}, // and now it is not
+		{1, "old same-as-old new"},   // what stays has all of renamed
+	} {
+		if got := strings.Join(image.Excess(held, spare, tt.budget), " "); got != tt.want {
+			t.Errorf("budget %d: %q goes, want %q", tt.budget, got, tt.want)
+		}
+	}
+}
+
+// TestBudget: what nobody needs goes before its time, the least recently used
+// first, and only as much as has to.
+func TestBudget(t *testing.T) {
+	w := newWorld(t)
+	w.s = image.New(image.Config{Store: w.db, Fleet: w.fleet, Log: slog.New(slog.DiscardHandler), Budget: 100,
+		Now: func() time.Time { return time.Now().Add(time.Duration(w.offset.Load())) }})
+	w.a.SetSnapshot(runnerapi.Snapshot{Name: "daytona-slim", State: runnerapi.SnapshotReady, Layers: []runnerapi.Layer{{ID: "slim", SizeBytes: 60}}})
+	made := func(n string) image.Image {
+		i := image.BuildOf("o1", "FROM "+n, nil)
+		w.use(i, "a")
+		w.sync()
+		w.a.SetImage(runnerapi.Snapshot{Name: i.Name, State: runnerapi.SnapshotReady, Layers: []runnerapi.Layer{{ID: n, SizeBytes: 20}}})
+		w.offset.Add(int64(time.Minute))
+		w.sync()
+		return w.is(i.Name, image.Ready, "")
+	}
+	first, second := made("first"), made("second")
+	w.is(first.Name, image.Ready, "") // just within
+	w.use(image.BuildOf("o1", "FROM first", nil), "a")
+	w.offset.Add(int64(time.Minute))
+	third := made("third").Name
+	if _, err := w.s.Get(t.Context(), second.Name); !fault.Is(err, fault.NotFound) {
+		t.Errorf("the least recently used one: %v", err)
+	}
+	w.is(first.Name, image.Ready, "")
+	w.is(third, image.Ready, "")
+	list, err := w.a.Snapshots(t.Context())
+	if err != nil || len(list) != 3 {
+		t.Errorf("the runner holds %+v, %v", list, err)
+	}
+}
+
 // TestLog has two readers from before the image has a runner, and one after the
 // end.
 func TestLog(t *testing.T) {

@@ -56,6 +56,9 @@ type Config struct {
 	// Contexts and Registries may be nil: then there are none.
 	Contexts   Contexts
 	Registries Registries
+	// Budget is how many bytes the images on one runner may take; 0 is no
+	// limit. What nobody needs goes before its time when they take more.
+	Budget int64
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
 }
@@ -303,7 +306,7 @@ func (s *Service) Sync(ctx context.Context) (v View, settled bool, err error) {
 		}
 		settled = settled && err == nil && next.State.Settled()
 	}
-	errs = append(errs, s.collect(ctx, known))
+	errs = append(errs, s.collect(ctx, known), s.fit(ctx, v, known))
 	s.sweep(ctx, members, v, known)
 	s.tell()
 	return v, settled, errors.Join(errs...)

@@ -85,6 +85,14 @@ func (db *DB) UnusedImages(ctx context.Context, since time.Time) ([]image.Image,
 	return list(ctx, db, db.reader(), scanImage, `SELECT `+imageColumns+` FROM images WHERE `+where, args...)
 }
 
+// SpareImages implements image.Store.
+func (db *DB) SpareImages(ctx context.Context, since time.Time) ([]image.Image, error) {
+	where, args := unused(since)
+	return list(ctx, db, db.reader(), scanImage, `SELECT `+imageColumns+` FROM images WHERE `+where+`
+		AND NOT EXISTS (SELECT 1 FROM sandboxes b WHERE b.image = images.name AND b.state <> ?)
+		ORDER BY COALESCE(used_at, 0), name`, append(args, sandbox.Destroyed)...)
+}
+
 // DeleteImage implements image.Store.
 func (db *DB) DeleteImage(ctx context.Context, i image.Image, since time.Time) error {
 	where, args := unused(since)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"daytona/api/runnerapi"
 	"daytona/controlplane/auth"
 	"daytona/internal/fault"
@@ -160,20 +162,6 @@ func (m member) May(action ociregistry.Action, repository string) bool {
 	return false
 }
 
-// RemoveImage forgets a tag that an organization pushed, by the name that the
-// image was given to the API under. Names of other registries are left alone.
-func (s *Service) RemoveImage(ctx context.Context, orgID, ref string) error {
-	if s.registry == nil {
-		return nil
-	}
-	host, rest, _ := strings.Cut(ref, "/")
-	repository, tag, tagged := strings.Cut(rest, ":")
-	if host != s.c.RegistryURL.Host && host != s.c.RunnerURL.Host || !tagged || !owns(orgID, repository) {
-		return nil
-	}
-	return s.registry.Untag(ctx, repository, tag)
-}
-
 // RegistryHandler serves the registry, below /v2/.
 func (s *Service) RegistryHandler() http.Handler {
 	if s.registry == nil {
@@ -185,13 +173,14 @@ func (s *Service) RegistryHandler() http.Handler {
 // ServesRegistry says whether a path is one of the registry.
 func ServesRegistry(path string) bool { return path == "/v2" || strings.HasPrefix(path, "/v2/") }
 
-// Run does what is to be done from time to time, until ctx ends.
+// Run collects garbage until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	if s.registry == nil {
-		<-ctx.Done()
-		return nil
+	group, ctx := errgroup.WithContext(ctx)
+	if s.registry != nil {
+		group.Go(func() error { return s.registry.Run(ctx) })
 	}
-	return s.registry.Run(ctx)
+	group.Go(func() error { return s.collectLoop(ctx) })
+	return group.Wait()
 }
 
 // Close ends the registry.

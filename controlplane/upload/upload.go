@@ -46,19 +46,31 @@ type Config struct {
 	RegistryURL *url.URL
 	// RegistryDir is where the registry keeps images; "" is no registry.
 	RegistryDir string
-	Log         *slog.Logger
-	Now         func() time.Time
+	// Budget is how many bytes the files for builds of all organizations may
+	// take: what no snapshot and no image needs goes then, the least recently
+	// used first. Limit is how many bytes one organization may have there.
+	// 0 is no limit.
+	Budget, Limit int64
+	// KeepPushed is how long a pushed tag stays that no snapshot and no image
+	// needs; 0 is for ever.
+	KeepPushed time.Duration
+	Log        *slog.Logger
+	Now        func() time.Time
 }
 
 // Service gives credentials, and knows what was uploaded.
 type Service struct {
-	// Keys says whose an API key is. It is set before anything is served.
+	// Keys says whose an API key is, Rows what is needed. They are set before
+	// anything is served.
 	Keys Keys
+	Rows Rows
 
 	c        Config
 	issuer   *s3gate.Issuer
 	gate     *s3gate.Gate
 	registry *ociregistry.Registry
+	spoken   spoken
+	stock    stock
 }
 
 // New returns a Service.
@@ -70,7 +82,12 @@ func New(c Config) (*Service, error) {
 		c.RegistryURL = c.URL
 	}
 	issuer := s3gate.NewIssuer(c.Key)
-	s := &Service{c: c, issuer: issuer, gate: s3gate.New(s3gate.Config{Bucket: c.Bucket, Name: BucketName, Issuer: issuer, Log: c.Log, Now: c.Now})}
+	s := &Service{c: c, issuer: issuer}
+	s.spoken.since = c.Now()
+	s.gate = s3gate.New(s3gate.Config{
+		Bucket: c.Bucket, Name: BucketName, Issuer: issuer, Log: c.Log, Now: c.Now,
+		Seen: func(key string) { s.spoken.note(key, c.Now()) }, Admit: s.admit,
+	})
 	if c.RegistryDir == "" {
 		return s, nil
 	}
@@ -120,6 +137,7 @@ func (s *Service) ContextURL(ctx context.Context, orgID, hash string) (string, e
 	if err != nil {
 		return "", err
 	}
+	s.spoken.note(key, s.c.Now())
 	if _, err := s.c.Bucket.Stat(ctx, key); fault.Is(err, fault.NotFound) {
 		return "", fault.New(fault.NotFound, "no build context %s was uploaded", hash)
 	} else if err != nil {
@@ -127,24 +145,6 @@ func (s *Service) ContextURL(ctx context.Context, orgID, hash string) (string, e
 	}
 	now := s.c.Now()
 	return s.issuer.Presign(s.c.RunnerURL, BucketName, key, now, now.Add(runnerLife))
-}
-
-// RemoveContext removes what an organization uploaded under a hash.
-func (s *Service) RemoveContext(ctx context.Context, orgID, hash string) error {
-	key, err := contextKey(orgID, hash)
-	if err != nil {
-		return err
-	}
-	return objectstore.DeletePrefix(ctx, s.c.Bucket, strings.TrimSuffix(key, contextFile))
-}
-
-// RemoveOrganization removes everything that an organization uploaded.
-func (s *Service) RemoveOrganization(ctx context.Context, orgID string) error {
-	prefix, err := prefixOf(orgID)
-	if err != nil {
-		return err
-	}
-	return objectstore.DeletePrefix(ctx, s.c.Bucket, prefix)
 }
 
 // Check says whether object storage works.

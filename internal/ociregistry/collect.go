@@ -2,7 +2,6 @@ package ociregistry
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"regexp"
 	"sync"
@@ -90,13 +89,8 @@ func (r *Registry) Collect(ctx context.Context, before time.Time) (Report, error
 	r.manifests.Lock()
 	defer r.manifests.Unlock()
 	f := &found{keep: map[digest.Digest]bool{}}
-	repositories, ok := r.names.(distribution.RepositoryEnumerator)
-	if !ok {
-		return Report{}, errors.New("the registry cannot list its repositories")
-	}
-	var names []string
-	err := repositories.Enumerate(ctx, func(name string) error { names = append(names, name); return nil })
-	if err != nil && !unknown(err) {
+	names, err := r.repositories(ctx)
+	if err != nil {
 		return Report{}, err
 	}
 	for _, name := range names {

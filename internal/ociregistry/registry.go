@@ -215,6 +215,64 @@ func (r *Registry) Untag(ctx context.Context, repository, tagOrDigest string) er
 	return ignoreUnknown(repo.Tags(ctx).Untag(ctx, tagOrDigest))
 }
 
+// Tag is a name for a manifest in a repository.
+type Tag struct {
+	Repository, Name string
+	Digest           digest.Digest
+	Pushed           time.Time // when it was last pointed at something
+}
+
+// Tags lists every tag.
+func (r *Registry) Tags(ctx context.Context) ([]Tag, error) {
+	repositories, err := r.repositories(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []Tag
+	for _, name := range repositories {
+		named, err := reference.WithName(name)
+		if err != nil {
+			return nil, err
+		}
+		repo, err := r.names.Repository(ctx, named)
+		if err != nil {
+			return nil, err
+		}
+		tags := repo.Tags(ctx)
+		all, err := tags.All(ctx)
+		if ignoreUnknown(err) != nil {
+			return nil, err
+		}
+		for _, tag := range all {
+			d, err := tags.Get(ctx, tag)
+			info, serr := r.driver.Stat(ctx, "/docker/registry/v2/repositories/"+name+"/_manifests/tags/"+tag+"/current/link")
+			switch {
+			case unknown(err), unknown(serr): // it was just removed
+			case err != nil, serr != nil:
+				return nil, errors.Join(err, serr)
+			default:
+				out = append(out, Tag{Repository: name, Name: tag, Digest: d.Digest, Pushed: info.ModTime()})
+			}
+		}
+	}
+	return out, nil
+}
+
+// Spoken says whether a client spoke of content within the time for which such
+// content stays.
+func (r *Registry) Spoken(d digest.Digest) bool { return r.leased(d, r.c.Now().Add(-Grace)) }
+
+// repositories lists the names of all repositories.
+func (r *Registry) repositories(ctx context.Context) ([]string, error) {
+	lister, ok := r.names.(distribution.RepositoryEnumerator)
+	if !ok {
+		return nil, errors.New("the registry cannot list its repositories")
+	}
+	var names []string
+	err := lister.Enumerate(ctx, func(name string) error { names = append(names, name); return nil })
+	return names, ignoreUnknown(err)
+}
+
 func ignoreUnknown(err error) error {
 	if unknown(err) {
 		return nil

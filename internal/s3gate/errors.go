@@ -59,6 +59,8 @@ func s3ErrorOf(err error) *s3Error {
 		return &s3Error{http.StatusNotFound, "NoSuchKey", f.Text}
 	case fault.Invalid:
 		return &s3Error{http.StatusBadRequest, "InvalidRequest", f.Text}
+	case fault.Forbidden:
+		return &s3Error{http.StatusForbidden, "QuotaExceeded", f.Text}
 	case fault.Unavailable:
 		return &s3Error{http.StatusServiceUnavailable, "ServiceUnavailable", f.Text}
 	}

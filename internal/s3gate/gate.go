@@ -1,6 +1,7 @@
 package s3gate
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -18,8 +19,13 @@ type Config struct {
 	Bucket objectstore.Bucket
 	Name   string // of the bucket, as clients know it
 	Issuer *Issuer
-	Log    *slog.Logger
-	Now    func() time.Time
+	// Seen is told each key, or start of keys, that a client speaks of. Nil is nobody.
+	Seen func(key string)
+	// Admit is asked before size bytes are written to a key; its error is the
+	// answer. Nil admits everything.
+	Admit func(ctx context.Context, key string, size int64) error
+	Log   *slog.Logger
+	Now   func() time.Time
 }
 
 // Gate serves the bucket at /<Name> and below.
@@ -29,6 +35,12 @@ type Gate struct{ Config }
 func New(c Config) *Gate {
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Seen == nil {
+		c.Seen = func(string) {}
+	}
+	if c.Admit == nil {
+		c.Admit = func(context.Context, string, int64) error { return nil }
 	}
 	return &Gate{c}
 }
@@ -112,6 +124,7 @@ func (g *Gate) serve(w http.ResponseWriter, r *http.Request) error {
 		if err := objectstore.CheckKey(key); err != nil {
 			return err
 		}
+		g.Seen(key)
 	}
 	return op.serve(g, w, req)
 }
@@ -256,6 +269,9 @@ func (g *Gate) put(w http.ResponseWriter, r *request) error {
 	}
 	content, size, err := bodyOf(w, r.Request, r.signed, objectstore.MaxPart)
 	if err != nil {
+		return err
+	}
+	if err := g.Admit(r.Context(), r.key, size); err != nil {
 		return err
 	}
 	o, err := g.Bucket.Put(r.Context(), r.key, content, size, contentType(r))

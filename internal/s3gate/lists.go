@@ -52,6 +52,7 @@ func (g *Gate) list(w http.ResponseWriter, r *request) error {
 	if !r.grant.lists(q.Prefix) {
 		return errDenied
 	}
+	g.Seen(q.Prefix)
 	if r.param("list-type") != "2" || q.Delimiter != "" && q.Delimiter != "/" {
 		return errNotImplemented
 	}
@@ -122,6 +123,9 @@ func (g *Gate) putPart(w http.ResponseWriter, r *request) error {
 	}
 	content, size, err := bodyOf(w, r.Request, r.signed, objectstore.MaxPart)
 	if err != nil {
+		return err
+	}
+	if err := g.Admit(r.Context(), r.key, size); err != nil {
 		return err
 	}
 	p, err := g.Bucket.PutPart(r.Context(), r.key, r.param("uploadId"), n, content, size)

@@ -275,7 +275,7 @@ func (b *Builder) Build(ctx context.Context, name string, spec runnerapi.ImageSp
 	progress("building")
 	out := &publisher{builder: b, name: name}
 	err = b.solve(ctx, e, id, sess.id, spec.Build, out, log, progress)
-	b.pruneSoon()
+	b.Prune()
 	if err != nil {
 		return img, buildFault(ctx, err)
 	}

@@ -8,19 +8,22 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// pruneSoon brings the cache back to its budget, in the background.
-func (b *Builder) pruneSoon() {
+// Prune implements runner.Builder.
+func (b *Builder) Prune() {
+	if b.stopping.Err() != nil {
+		return
+	}
 	b.work.Go(func() {
-		if err := b.Prune(b.stopping, b.cfg.CacheBytes); err != nil && b.stopping.Err() == nil {
+		if err := b.prune(b.stopping, b.cfg.CacheBytes); err != nil && b.stopping.Err() == nil {
 			b.log.Warn("the build cache could not be pruned", "error", err)
 		}
 	})
 }
 
-// Prune removes from the build cache what was used least recently, until it
+// prune removes from the build cache what was used least recently, until it
 // holds at most keep bytes. What an image, a sandbox or a build under way needs
 // is not removed, and does not count.
-func (b *Builder) Prune(ctx context.Context, keep int64) error {
+func (b *Builder) prune(ctx context.Context, keep int64) error {
 	b.mu.Lock()
 	e := b.engine
 	b.mu.Unlock()

@@ -23,14 +23,16 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	"daytona/api/runnerapi"
 	"daytona/internal/fault"
 )
 
 // Image is an image that is unpacked and ready for roots.
 type Image struct {
 	Name      string
-	Digest    string // of the manifest
-	SizeBytes int64  // unpacked
+	Digest    string            // of the manifest
+	SizeBytes int64             // unpacked
+	Layers    []runnerapi.Layer // the topmost first
 	Config    ocispec.ImageConfig
 	CreatedAt time.Time // when the name got this content here
 }
@@ -124,6 +126,7 @@ func (s *Store) resolve(ctx context.Context, im images.Image) (unpacked, error) 
 			return unpacked{}, fmt.Errorf("image %q: layer %s: %w", im.Name, layer, err)
 		}
 		u.SizeBytes += use.Size
+		u.Layers = append(u.Layers, runnerapi.Layer{ID: layer, SizeBytes: use.Size})
 		layer = info.Parent
 	}
 	return u, nil

@@ -1,6 +1,8 @@
 package storagetest
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"daytona/controlplane/image"
@@ -8,6 +10,7 @@ import (
 	"daytona/controlplane/registry"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
+	"daytona/controlplane/upload"
 	"daytona/internal/fault"
 )
 
@@ -92,6 +95,15 @@ func unusedImages(t *testing.T, w *world) {
 		got[i.Name] = true
 	}
 	w.same("unused", got, map[string]bool{"idle": true, "long-ago": true, "inactive": true, "made": true})
+
+	list2, err := w.SpareImages(w.ctx, at(11))
+	w.must(err)
+	var names []string
+	for _, i := range list2 {
+		names = append(names, i.Name)
+	}
+	slices.Sort(names[:2]) // never used: in any order before those that were
+	w.same("spare", names, []string{"idle", "inactive", "long-ago", "recent"})
 
 	// Between the look and the removal somebody may need it.
 	stale := list[0]
@@ -267,4 +279,27 @@ func registries(t *testing.T, w *world) {
 	}
 	_, err = w.Registry(w.ctx, "a")
 	w.wantKind(err, fault.NotFound)
+}
+
+func uploadsInUse(t *testing.T, w *world) {
+	o := w.org("u", org.DefaultQuota())
+	built := image.Image{Name: "built", OrgID: "o1", Dockerfile: "FROM x", Contexts: []string{"h1", "h2"}, State: image.Wanted, CreatedAt: epoch, StateSince: epoch}
+	for _, i := range []image.Image{pull("pulled"), built} {
+		_, err := w.DeclareImage(w.ctx, i)
+		w.must(err)
+	}
+	of, off := snap(o, "of"), snap(o, "off")
+	of.ImageName = "h/p:1"
+	off.State, off.ImageName, off.Build = snapshot.Inactive, "", &snapshot.BuildInfo{Dockerfile: "FROM y", Contexts: []string{"h3"}}
+	for _, s := range []snapshot.Snapshot{of, off} {
+		_, err := w.EnsureSnapshot(w.ctx, s)
+		w.must(err)
+	}
+	uses, err := w.UploadsInUse(w.ctx)
+	w.must(err)
+	slices.SortFunc(uses, func(a, b upload.Use) int { return strings.Compare(a.Text, b.Text) })
+	w.same("in use", uses, []upload.Use{
+		{OrgID: "o1", Contexts: []string{"h1", "h2"}, Text: "FROM x"}, {OrgID: o, Contexts: []string{"h3"}, Text: "FROM y"},
+		{OrgID: "o1", Text: "debian:12"}, {OrgID: o, Text: "h/p:1"},
+	})
 }

@@ -57,6 +57,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 		{"images", images},
 		{"registries", registries},
 		{"images that nobody needs", unusedImages},
+		{"uploads in use", uploadsInUse},
 		{"a sandbox comes back as it was stored", roundTrip},
 		{"sandboxes are found by id and name in their organization", findSandbox},
 		{"creates at once for one name", racingNames},
