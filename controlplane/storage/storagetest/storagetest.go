@@ -18,6 +18,7 @@ import (
 	"daytona/controlplane/registry"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
+	"daytona/controlplane/upload"
 	"daytona/internal/fault"
 )
 
@@ -27,6 +28,7 @@ type Store interface {
 	org.Store
 	fleet.Store
 	image.Store
+	upload.Rows
 	registry.Store
 	snapshot.Store
 	sandbox.Store
