@@ -13,6 +13,9 @@ type Configuration struct {
 	MaxAutoArchiveInterval int                     `json:"maxAutoArchiveInterval"` // minutes
 	MaintenanceMode        bool                    `json:"maintananceMode"`        // published with this spelling
 	Environment            string                  `json:"environment"`
+	// RateLimit says how often an organization may call; a limit that there is
+	// not is left out.
+	RateLimit *RateLimitConfig `json:"rateLimit,omitempty"`
 	// Where to log in by SSH; left out where that is turned off.
 	SSHGatewayCommand             string   `json:"sshGatewayCommand,omitempty"`
 	SSHGatewayHost                string   `json:"sshGatewayHost,omitempty"`
@@ -33,4 +36,19 @@ type OIDCConfig struct {
 type Announcement struct {
 	Text         string `json:"text"`
 	LearnMoreURL string `json:"learnMoreUrl,omitempty"`
+}
+
+// RateLimitConfig has the limits on requests.
+type RateLimitConfig struct {
+	FailedAuth       *RateLimitEntry `json:"failedAuth,omitempty"`
+	Authenticated    *RateLimitEntry `json:"authenticated,omitempty"`
+	SandboxCreate    *RateLimitEntry `json:"sandboxCreate,omitempty"`
+	SandboxLifecycle *RateLimitEntry `json:"sandboxLifecycle,omitempty"`
+	SandboxList      *RateLimitEntry `json:"sandboxList,omitempty"`
+}
+
+// RateLimitEntry allows so many requests in so many seconds.
+type RateLimitEntry struct {
+	TTL   int `json:"ttl"`
+	Limit int `json:"limit"`
 }

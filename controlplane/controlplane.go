@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"daytona/controlplane/registry"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
+	"daytona/controlplane/suspension"
 	"daytona/controlplane/upload"
 	"daytona/internal/fault"
 	"daytona/internal/keyring"
@@ -71,6 +73,10 @@ type Config struct {
 	DefaultSnapshot string
 	// Quota of new organizations. Defaults to org.DefaultQuota.
 	Quota org.Quota
+	// Rates say how often the API may be called. The zero value is no limit.
+	Rates httpapi.RateLimits
+	// TrustedProxies stand in front of the server and say for whom they act.
+	TrustedProxies []netip.Prefix
 	// AnswerWithin is how long a call waits for what it began. Defaults to
 	// that of sandbox.Config.
 	AnswerWithin time.Duration
@@ -96,12 +102,13 @@ type ControlPlane struct {
 	// Gate decides who may reach the ports of sandboxes.
 	Gate *gate.Gate
 
-	store     Store
-	grants    *grant.Service
-	sandboxes *sandbox.Manager
-	snapshots *snapshot.Service
-	uploads   *upload.Service // or nil
-	handler   http.Handler
+	store      Store
+	grants     *grant.Service
+	sandboxes  *sandbox.Manager
+	snapshots  *snapshot.Service
+	uploads    *upload.Service // or nil
+	suspension *suspension.Enforcer
+	handler    http.Handler
 }
 
 // Open makes what the first start has to make, and returns a control plane.
@@ -158,6 +165,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		c.Uploads.Keys, c.Uploads.Rows = cp.Auth, c.Store
 		cp.uploads = c.Uploads
 	}
+	cp.suspension = suspension.New(suspension.Config{Organizations: c.Store, Sandboxes: cp.sandboxes, Snapshots: cp.snapshots, Log: c.Log, Now: c.Now})
 	checks := map[string]httpapi.Check{
 		"database": cp.checkDatabase,
 		"runner":   func(ctx context.Context) error { return checkRunner(ctx, c.Runner) },
@@ -167,10 +175,10 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		checks["object-storage"] = c.Uploads.Check
 	}
 	cp.handler = httpapi.New(httpapi.Config{
-		Auth: cp.Auth, Orgs: org.New(c.Store), Snapshots: cp.snapshots, Registries: registries, Regions: regions, Sandboxes: cp.sandboxes,
+		Auth: cp.Auth, Orgs: org.New(c.Store, regions, c.Now), Snapshots: cp.snapshots, Registries: registries, Regions: regions, Sandboxes: cp.sandboxes,
 		Sandbox: c.Store.Sandbox, Log: c.Log, Metrics: c.Metrics, Version: c.Version,
 		PublicURL: c.PublicURL, Previews: c.Previews, SSH: c.SSH, Gate: cp.Gate, Grants: cp.grants,
-		Uploads: c.Uploads, Checks: checks,
+		Uploads: c.Uploads, Checks: checks, Rates: c.Rates, TrustedProxies: c.TrustedProxies,
 	})
 	return cp, nil
 }
@@ -205,6 +213,7 @@ func (cp *ControlPlane) Run(ctx context.Context) error {
 		group.Go(func() error { return cp.uploads.Run(ctx) })
 	}
 	group.Go(func() error { return cp.grants.Run(ctx) })
+	group.Go(func() error { return cp.suspension.Run(ctx) })
 	return group.Wait()
 }
 

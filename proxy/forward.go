@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"daytona/api/proxyapi"
+	"daytona/internal/clientip"
 	"daytona/internal/fault"
 	"daytona/proxy/activity"
 )
@@ -174,47 +174,18 @@ func (p *Proxy) setForwarded(pr *httputil.ProxyRequest, t *trip) {
 
 // client is who asks, by which protocol and for which host.
 func (p *Proxy) client(r *http.Request) (address, proto, host string) {
-	address, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		address = r.RemoteAddr
-	}
+	address = clientip.Of(r, p.Trusted)
 	proto, host = "http", r.Host
 	if r.TLS != nil {
 		proto = "https"
 	}
-	if !p.trusts(address) {
+	if remote, _, err := net.SplitHostPort(r.RemoteAddr); err != nil || !clientip.Trusts(remote, p.Trusted) {
 		return address, proto, host
-	}
-	// The last address that no trusted proxy has: what is before it anybody can
-	// have made up.
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop := strings.TrimSpace(hops[i])
-		if _, err := netip.ParseAddr(hop); err != nil {
-			break
-		}
-		address = hop
-		if !p.trusts(hop) {
-			break
-		}
 	}
 	if said := r.Header.Get("X-Forwarded-Proto"); said == "http" || said == "https" {
 		proto = said
 	}
 	return address, proto, host
-}
-
-func (p *Proxy) trusts(address string) bool {
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		return false
-	}
-	for _, prefix := range p.Trusted {
-		if prefix.Contains(ip.Unmap()) {
-			return true
-		}
-	}
-	return false
 }
 
 // RoundTrip implements http.RoundTripper: by which protocol a port is asked.

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,9 +21,7 @@ func newProxy(s *settings, plane proxyapi.ControlPlane, previews proxyapi.Templa
 		Plane: plane, Template: previews, Log: log, Metrics: metrics, Version: version.Version,
 		Warning: s.PreviewWarning, IdleAfter: s.PreviewIdle,
 	}
-	for _, text := range s.TrustedProxies {
-		c.Trusted = append(c.Trusted, netip.MustParsePrefix(text)) // checked
-	}
+	c.Trusted = s.trusted()
 	return proxy.New(c)
 }
 

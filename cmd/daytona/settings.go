@@ -16,11 +16,13 @@ import (
 	"time"
 
 	"daytona/api/proxyapi"
+	"daytona/controlplane/httpapi"
 	"daytona/controlplane/org"
 	"daytona/images"
 	"daytona/internal/keyring"
 	"daytona/internal/objectstore"
 	"daytona/internal/options"
+	"daytona/internal/ratelimit"
 )
 
 // settings are those of the server. declare says what each means.
@@ -49,6 +51,7 @@ type settings struct {
 	Region          string
 	DefaultSnapshot string
 	Quota           org.Quota
+	Rates           rateSettings
 
 	StorageURL   string
 	S3           objectstore.S3Config
@@ -75,6 +78,17 @@ type settings struct {
 	NetworkRange6   string
 	AllowPrivate    []string
 	DNS             []string
+}
+
+// rateSettings are requests a minute; 0 is no limit.
+type rateSettings struct{ Organization, Key, Create, Lifecycle, List, FailedAuth int }
+
+func (r rateSettings) limits() httpapi.RateLimits {
+	minute := func(n int) ratelimit.Rate { return ratelimit.Rate{Limit: n, Per: time.Minute} }
+	return httpapi.RateLimits{
+		Organization: minute(r.Organization), Key: minute(r.Key), SandboxCreate: minute(r.Create),
+		SandboxLifecycle: minute(r.Lifecycle), SandboxList: minute(r.List), FailedAuth: minute(r.FailedAuth),
+	}
 }
 
 // buildSettings bound what making images takes.
@@ -106,6 +120,7 @@ func declare() (*settings, *options.Set) {
 		LogLevel: "info", LogFormat: "text", CreateBudget: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
 		Region: "us", DefaultSnapshot: "daytona-slim", Quota: org.DefaultQuota(),
 		UploadBudget: 50, UploadLimit: 20, KeepPushed: 7 * 24 * time.Hour,
+		Rates:     rateSettings{Organization: 120000, Key: 60000, Create: 3000, Lifecycle: 30000, List: 12000, FailedAuth: 300},
 		Build:     buildSettings{CPU: 2, Memory: 4, Disk: 20, Timeout: time.Hour, Cache: 20},
 		Isolation: isolationGVisor, GVisorPlatform: "systrap", CgroupParent: "/daytona", Disk: "auto", NetworkPrefix: "dtn",
 	}
@@ -170,6 +185,12 @@ func declare() (*settings, *options.Set) {
 		quota("quota-snapshots", "snapshots, for a new organization", &s.Quota.Snapshots),
 		quota("quota-snapshot-size", "GB of one snapshot at most", &s.Quota.MaxSnapshotSizeGB),
 		quota("quota-volumes", "volumes, for a new organization", &s.Quota.Volumes),
+		quota("rate-limit", "requests a minute of one organization, without those to toolboxes; 0, here and below: no limit", &s.Rates.Organization),
+		quota("rate-limit-key", "requests a minute with one API key", &s.Rates.Key),
+		quota("rate-limit-create", "requests a minute of one organization that create sandboxes", &s.Rates.Create),
+		quota("rate-limit-lifecycle", "requests a minute of one organization that start, stop, delete and otherwise change sandboxes", &s.Rates.Lifecycle),
+		quota("rate-limit-list", "requests a minute of one organization that list sandboxes", &s.Rates.List),
+		quota("rate-limit-failed-auth", "requests a minute from one address with credentials that are not valid", &s.Rates.FailedAuth),
 
 		options.Option{Group: "Storage", Name: "storage-url", Value: options.String(&s.StorageURL),
 			Help: "origin at which clients reach object storage (default that of the server; over TLS for clients that refuse plain HTTP)", Check: func() error { return checkOrigin(s.StorageURL) }},
@@ -412,6 +433,15 @@ func checkCIDRs(texts []string) error {
 		}
 	}
 	return nil
+}
+
+// trusted are the proxies in front of this server.
+func (s *settings) trusted() []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range s.TrustedProxies {
+		out = append(out, netip.MustParsePrefix(text)) // checked
+	}
+	return out
 }
 
 func checkServers(texts []string) error {

@@ -49,9 +49,20 @@ type Server struct {
 // Advance puts the server's clock forward. It does not wake what waits by timer.
 func (s *Server) Advance(d time.Duration) { s.ahead.Add(int64(d)) }
 
+// Options of a test server.
+type Options struct {
+	Rates httpapi.RateLimits
+}
+
 // New runs a control plane until the test ends. It returns when the default
 // snapshot is active.
 func New(t testing.TB) *Server {
+	t.Helper()
+	return NewWith(t, Options{})
+}
+
+// NewWith is New with options.
+func NewWith(t testing.TB, o Options) *Server {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{Runner: NewRunner(), Key: auth.NewValue(), Log: &Log{}}
@@ -100,6 +111,7 @@ func New(t testing.TB) *Server {
 		Store: store, Keys: keys, Runner: s.Runner, Log: logger, Metrics: prometheus.NewRegistry(), Version: "test",
 		PublicURL: public, Previews: s.Previews, SSH: httpapi.SSHAddress{Host: "ssh.example.org", Port: 2222}, DefaultSnapshot: Snapshot,
 		Uploads:        uploads,
+		Rates:          o.Rates,
 		SnapshotsEvery: 10 * time.Millisecond,
 		Now:            func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
 		FirstKey:       func() (string, error) { return s.Key, nil },

@@ -183,6 +183,16 @@ func (s *Regions) List(ctx context.Context, orgID string) ([]Region, error) {
 	return s.store.Regions(ctx, orgID)
 }
 
+// IDs lists their ids.
+func (s *Regions) IDs(ctx context.Context, orgID string) ([]string, error) {
+	all, err := s.store.Regions(ctx, orgID)
+	ids := make([]string, len(all))
+	for i, r := range all {
+		ids[i] = r.ID
+	}
+	return ids, err
+}
+
 // Resolve turns a target that a request names, by id or name, into a region's
 // id; "" is the default. An unknown target is Invalid.
 func (s *Regions) Resolve(ctx context.Context, orgID, target string) (string, error) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"daytona/controlplane/auth"
+	"daytona/internal/clientip"
 	"daytona/internal/fault"
 )
 
@@ -24,7 +25,16 @@ func (a *API) authenticate(r *http.Request) (call, error) {
 	if err != nil {
 		return call{}, err
 	}
+	address := clientip.Of(r, a.TrustedProxies)
+	if !a.Auth.Knows(token) { // whoever shows a key that works is not held up by what others do
+		if err := a.rates.stranger(r, address); err != nil {
+			return call{}, err
+		}
+	}
 	id, err := a.Auth.Authenticate(r.Context(), token)
+	if fault.Is(err, fault.Unauthenticated) {
+		a.rates.failed(address)
+	}
 	if err != nil {
 		return call{}, err
 	}

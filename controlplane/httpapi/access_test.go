@@ -15,7 +15,7 @@ func fill(path, sandbox, org string) string {
 	return "/api" + strings.NewReplacer(
 		"{sandboxIdOrName}", sandbox, "{isPublic}", "true", "{interval}", "1", "{port}", "80",
 		"{idOrName}", "nothing", "{id}", "nothing", "{organizationId}", org, "{name}", "nothing", "{userId}", "nobody",
-		"{token}", "nothing", "{authToken}", "nothing", "{sandboxId}", sandbox,
+		"{token}", "nothing", "{authToken}", "nothing", "{sandboxId}", sandbox, "{regionId}", "us", "{sandboxClass}", "container",
 	).Replace(path)
 }
 
@@ -82,11 +82,15 @@ func TestEveryRouteChecksTheCaller(t *testing.T) {
 		if line.Permission != "" {
 			try("without permission", 403, func(q *request) { q.Key = keys[line.Permission] })
 			try("without permission and unknown", 403, func(q *request) {
-				q.Key, q.Path = keys[line.Permission], fill(line.Path, "unknown", "")
+				q.Key, q.Path = keys[line.Permission], fill(line.Path, "unknown", "unknown")
 			})
 		}
 		if strings.Contains(line.Path, "{sandboxIdOrName}") || strings.Contains(line.Path, "{organizationId}") {
-			try("of another organization", 404, func(q *request) { q.Key = otherKey })
+			notMine := 404
+			if line.Admin { // nobody learns what there is
+				notMine = 403
+			}
+			try("of another organization", notMine, func(q *request) { q.Key = otherKey })
 			foreign := s.Do(t, with(q, otherKey)).Object(t)["message"].(string)
 			q2 := q
 			q2.Path = fill(line.Path, "00000000-0000-4000-8000-000000000000", "00000000-0000-4000-8000-000000000000")

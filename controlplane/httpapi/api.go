@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -51,6 +52,12 @@ type Config struct {
 	Grants   *grant.Service
 	// SSH is where people log in to sandboxes; a Port of 0 is nowhere.
 	SSH SSHAddress
+	// Rates say how often the API may be called; the zero value is as often as
+	// anybody likes.
+	Rates RateLimits
+	// TrustedProxies stand in front of the server; their word on whom they act
+	// for is taken.
+	TrustedProxies []netip.Prefix
 }
 
 // Check says whether a dependency works; nil is yes. The text of a fault is
@@ -62,13 +69,14 @@ type API struct {
 	Config
 	log     *slog.Logger
 	metrics *metrics
+	rates   *rates
 	mux     *http.ServeMux
 	handler http.Handler
 }
 
 // New returns an API.
 func New(c Config) *API {
-	a := &API{Config: c, log: c.Log, mux: http.NewServeMux(), metrics: newMetrics(c.Metrics)}
+	a := &API{Config: c, log: c.Log, mux: http.NewServeMux(), metrics: newMetrics(c.Metrics), rates: newRates(c.Rates, c.Orgs.Any)}
 	for _, rt := range routes() {
 		a.mux.Handle(rt.method+" "+basePath+rt.path, a.serve(rt))
 	}

@@ -182,6 +182,9 @@ func toOrganization(o org.Organization, now time.Time) api.Organization {
 		SnapshotDeactivationTimeoutMinutes: o.SnapshotDeactivationMinutes,
 		SandboxLimitedNetworkEgress:        o.LimitedNetworkEgress,
 		DefaultRegionID:                    o.DefaultRegionID,
+		AuthenticatedRateLimit:             o.Rates.Authenticated.Limit, AuthenticatedRateLimitTTLSeconds: o.Rates.Authenticated.Seconds,
+		SandboxCreateRateLimit: o.Rates.SandboxCreate.Limit, SandboxCreateRateLimitTTLSeconds: o.Rates.SandboxCreate.Seconds,
+		SandboxLifecycleRateLimit: o.Rates.SandboxLifecycle.Limit, SandboxLifecycleRateLimitTTLSeconds: o.Rates.SandboxLifecycle.Seconds,
 	}
 	if s := o.Suspension; s != nil && out.Suspended {
 		out.SuspendedAt, out.SuspendedUntil, out.SuspensionReason = api.AtOrNull(s.At), timeOrNull(s.Until), orNull(s.Reason)

@@ -92,6 +92,9 @@ func (a *API) failAs(w http.ResponseWriter, r *http.Request, err error, source s
 		body.Method = r.Method
 	}
 	infoOf(r).err = err
+	if l := infoOf(r).limited; l != nil {
+		l.headers(w.Header())
+	}
 	switch fault.KindOf(err) {
 	case fault.Unauthenticated:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="daytona"`)

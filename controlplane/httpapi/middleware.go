@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/felixge/httpsnoop"
@@ -32,6 +33,7 @@ type info struct {
 	userID    string
 	sandboxID string
 	err       error
+	limited   *limited // the rate limit that it ran into, or nil
 }
 
 type infoKey struct{}
@@ -191,6 +193,17 @@ func onlyIDChars(s string) bool {
 	return true
 }
 
+// exposedRates are the names of headers about limits that pages may read.
+var exposedRates = func() string {
+	var b strings.Builder
+	for _, name := range []string{rateAuthenticated, rateCreate, rateLifecycle, rateList} {
+		for _, what := range []string{"X-RateLimit-Limit-", "X-RateLimit-Remaining-", "X-RateLimit-Reset-"} {
+			b.WriteString(", " + what + name)
+		}
+	}
+	return b.String()
+}()
+
 // corsMaxAge is how long a browser may remember the answer to a preflight.
 const corsMaxAge = 10 * time.Minute
 
@@ -202,7 +215,7 @@ func (a *API) cors(w http.ResponseWriter, r *http.Request) bool {
 	if origin := r.Header.Get("Origin"); origin != "" && r.Header.Get("X-Daytona-Disable-CORS") != "true" {
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Allow-Credentials", "true")
-		h.Set("Access-Control-Expose-Headers", headerRequestID+", "+headerAPIVersion+", Content-Disposition, Content-Length")
+		h.Set("Access-Control-Expose-Headers", headerRequestID+", "+headerAPIVersion+", Content-Disposition, Content-Length, Retry-After"+exposedRates)
 		h.Add("Vary", "Origin")
 	}
 	if r.Method != http.MethodOptions {

@@ -85,6 +85,16 @@ func routes() []route {
 		// Organizations and users
 		{method: get, path: "/organizations", access: member, handler: (*API).listOrganizations, id: "listOrganizations", doc: "List the caller's organizations", answer: []api.Organization{}},
 		{method: get, path: "/organizations/{organizationId}", access: member, handler: (*API).getOrganization, id: "getOrganization", doc: "Get an organization", answer: api.Organization{}, errors: []int{403, 404}},
+		{method: get, path: "/admin/organizations", access: administrators, handler: (*API).allOrganizations, id: "adminListOrganizations", doc: "List every organization; administrators only", answer: []api.Organization{}, errors: []int{403}},
+		{method: get, path: sb + "/organization", access: member, handler: (*API).sandboxOrganization, id: "getOrganizationOfSandbox", doc: "The organization of a sandbox; administrators may ask for any sandbox", answer: api.Organization{}, errors: []int{404}},
+		{method: get, path: sb + "/region-quota", access: member, handler: (*API).sandboxRegionQuota, id: "getRegionQuotaOfSandbox", doc: "What its organization may use in the region of a sandbox", answer: api.RegionQuota{}, errors: []int{404}},
+		{method: get, path: "/organizations/{organizationId}/usage", access: member, handler: (*API).organizationUsage, id: "getOrganizationUsageOverview", doc: "What an organization uses of what it may", answer: api.OrganizationUsageOverview{}, errors: []int{403, 404}},
+		{method: patch, path: "/organizations/{organizationId}/quota", access: administrators, handler: (*API).setQuota, id: "updateOrganizationQuota", doc: "Change what an organization may use, and how often it may call; administrators only", body: api.UpdateOrganizationQuota{}, answer: api.Organization{}, errors: []int{400, 403, 404}},
+		{method: patch, path: "/organizations/{organizationId}/quota/{regionId}", access: administrators, handler: (*API).setRegionQuota, id: "updateOrganizationRegionQuota", doc: "Change what an organization may use in one region; administrators only", body: api.UpdateOrganizationRegionQuota{}, status: 204, errors: []int{400, 403, 404}},
+		{method: patch, path: "/admin/organizations/{organizationId}/quota/{regionId}", access: administrators, handler: (*API).setRegionQuota, id: "adminUpdateOrganizationRegionQuota", doc: "The same, for newer clients", body: api.UpdateOrganizationRegionQuota{}, status: 204, errors: []int{400, 403, 404}},
+		{method: patch, path: "/admin/organizations/{organizationId}/quota/{regionId}/{sandboxClass}", access: administrators, handler: (*API).setRegionQuota, id: "adminUpdateOrganizationClassQuota", doc: "The same by class of sandboxes, of which there is one: container", body: api.UpdateOrganizationRegionQuota{}, status: 204, errors: []int{400, 403, 404}},
+		{method: post, path: "/organizations/{organizationId}/suspend", access: administrators, handler: (*API).suspendOrganization, id: "suspendOrganization", doc: "Bar an organization from using more; what runs is stopped after a while; administrators only", body: api.OrganizationSuspension{}, status: 201, errors: []int{400, 403, 404}},
+		{method: post, path: "/organizations/{organizationId}/unsuspend", access: administrators, handler: (*API).unsuspendOrganization, id: "unsuspendOrganization", doc: "Lift that; administrators only", status: 201, errors: []int{403, 404}},
 		{method: get, path: "/users/me", access: member, handler: (*API).me, id: "getAuthenticatedUser", doc: "The caller's user record", answer: api.User{}},
 
 		// The server
@@ -123,11 +133,16 @@ func (rt route) ok() int {
 type access struct {
 	open       bool
 	permission auth.Permission // "" is any member of the organization
+	admin      bool            // only those who administer the installation
 }
 
 var (
 	public = access{open: true}
 	member = access{}
+	// administrators: the user alone does not decide. A key that the
+	// administrator made for a program, with fewer rights, must not raise that
+	// program's own limits.
+	administrators = access{admin: true, permission: auth.WriteRunners}
 )
 
 func needs(p auth.Permission) access { return access{permission: p} }
@@ -143,6 +158,12 @@ func (a *API) serve(rt route) http.Handler {
 		var err error
 		if !rt.access.open {
 			c, err = a.authenticate(r)
+			if err == nil {
+				err = a.rates.check(w.Header(), r, rt, c)
+			}
+			if err == nil && rt.access.admin && !c.Admin() {
+				err = fault.New(fault.Forbidden, "Only administrators of the server can do this")
+			}
 			if err == nil && rt.access.permission != "" {
 				err = c.Require(rt.access.permission)
 			}

@@ -27,6 +27,7 @@ func (a *API) config(w http.ResponseWriter, _ *http.Request, c call) error {
 	}
 	if !c.client.strict {
 		a.sshConfig(&out)
+		out.RateLimit = a.rates.config()
 	}
 	writeJSON(w, http.StatusOK, out)
 	return nil

@@ -102,10 +102,11 @@ func (a *API) proxyAccess(r *http.Request, id string) (orgID string, err error) 
 		if err == nil {
 			return c.OrgID, c.Require(auth.WriteSandboxes)
 		}
-		if token == "" || !fault.Is(err, fault.Unauthenticated) {
+		if token == "" || !fault.Is(err, fault.Unauthenticated) && !fault.Is(err, fault.TooMany) {
 			return "", proxyRefusal(err)
 		}
 	}
+	infoOf(r).limited = nil
 	if token == "" {
 		return "", fault.New(fault.Unauthenticated,
 			"missing authentication: provide a bearer token in the Authorization header or a preview token in %s", headerPreviewToken).WithCode("UNAUTHORIZED")

@@ -29,6 +29,7 @@ type Organization struct {
 	Personal        bool   // the one that each user has alone
 	DefaultRegionID string // region when a request names none
 	Quota           Quota
+	Rates           Rates
 	Suspension      *Suspension // nil unless it was suspended
 	// SnapshotDeactivationMinutes is after how long an unused snapshot
 	// becomes inactive.
@@ -50,6 +51,12 @@ type Suspension struct {
 // Suspended reports whether o is suspended at now.
 func (o Organization) Suspended(now time.Time) bool {
 	return o.Suspension != nil && (o.Suspension.Until == nil || now.Before(*o.Suspension.Until))
+}
+
+// GraceOver reports whether o has been suspended for longer than what runs is
+// left alone.
+func (o Organization) GraceOver(now time.Time) bool {
+	return o.Suspended(now) && !now.Before(o.Suspension.At.Add(time.Duration(o.SuspensionGraceHours)*time.Hour))
 }
 
 // CheckActive is Forbidden while o is suspended.
@@ -76,21 +83,43 @@ type Membership struct {
 type Store interface {
 	Organization(ctx context.Context, id string) (Organization, error)
 	OrganizationsOf(ctx context.Context, userID string) ([]Organization, error)
+	// Organizations lists all there are, oldest first.
+	Organizations(ctx context.Context) ([]Organization, error)
 	CreateOrganization(ctx context.Context, o Organization, owner Membership) error
-	SetOrganizationQuota(ctx context.Context, id string, q Quota, now time.Time) error
-	SetSuspension(ctx context.Context, id string, s *Suspension, now time.Time) error
+	// ChangeOrganization stores what change makes of an organization's quota,
+	// rates and snapshot timeout. Of changes at once none is lost.
+	ChangeOrganization(ctx context.Context, id string, now time.Time, change func(*Organization)) (Organization, error)
+	// ChangeRegionQuota does the same with what counts in one region.
+	ChangeRegionQuota(ctx context.Context, orgID, regionID string, change func(*RegionQuota)) error
+	RegionQuotas(ctx context.Context, orgID string) ([]RegionQuota, error)
+	// SetSuspension suspends an organization, or with nil lifts that. grace,
+	// unless it is nil, is stored as SuspensionGraceHours.
+	SetSuspension(ctx context.Context, id string, s *Suspension, grace *int, now time.Time) error
 	Membership(ctx context.Context, orgID, userID string) (Membership, error)
 	Memberships(ctx context.Context, orgID string) ([]Membership, error)
-	OrganizationUsage(ctx context.Context, orgID string) (Usage, error)
+	// OrganizationUsage returns what is used by region. Snapshots and volumes
+	// are under "".
+	OrganizationUsage(ctx context.Context, orgID string) (map[string]Usage, error)
 }
 
-// Service answers questions about organizations on behalf of a user.
+// Regions is what a Service needs of the regions.
+type Regions interface {
+	// IDs lists the regions that an organization can use.
+	IDs(ctx context.Context, orgID string) ([]string, error)
+}
+
+// Service answers questions about organizations on behalf of a user, and
+// changes what the administrator of the installation says.
 type Service struct {
-	store Store
+	store   Store
+	regions Regions
+	now     func() time.Time
 }
 
-// New returns a Service on store.
-func New(store Store) *Service { return &Service{store: store} }
+// New returns a Service on store. now is the clock.
+func New(store Store, regions Regions, now func() time.Time) *Service {
+	return &Service{store: store, regions: regions, now: now}
+}
 
 // List returns the organizations that a user belongs to, oldest first.
 func (s *Service) List(ctx context.Context, userID string) ([]Organization, error) {
@@ -119,16 +148,6 @@ func (s *Service) Members(ctx context.Context, userID, orgID string) ([]Membersh
 		return nil, err
 	}
 	return s.store.Memberships(ctx, orgID)
-}
-
-// Usage returns the organization and what it uses at the moment.
-func (s *Service) Usage(ctx context.Context, userID, orgID string) (Organization, Usage, error) {
-	o, err := s.Get(ctx, userID, orgID)
-	if err != nil {
-		return Organization{}, Usage{}, err
-	}
-	u, err := s.store.OrganizationUsage(ctx, orgID)
-	return o, u, err
 }
 
 func unknown(err error, id string) error {

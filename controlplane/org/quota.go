@@ -13,8 +13,9 @@ type Resources struct {
 	DiskGiB   int
 }
 
-// Quota is what an organization may use. CPU is in vCPUs, memory and disk in
-// GiB, MaxSnapshotSizeGB in GB.
+// Quota is what an organization may use in each region. CPU is in vCPUs, memory
+// and disk in GiB, MaxSnapshotSizeGB in GB. Snapshots and volumes are counted
+// over all regions.
 type Quota struct {
 	TotalCPU, TotalMemoryGiB, TotalDiskGiB int
 	MaxCPU, MaxMemoryGiB, MaxDiskGiB       int // per sandbox
@@ -34,10 +35,45 @@ func DefaultQuota() Quota {
 	}
 }
 
-// Usage is what an organization uses at a moment, work in flight included.
+// RegionQuota is what an organization may use in one region, where that differs
+// from its Quota. Nil is as the Quota says.
+type RegionQuota struct {
+	RegionID                               string
+	TotalCPU, TotalMemoryGiB, TotalDiskGiB *int
+	MaxCPU, MaxMemoryGiB, MaxDiskGiB       *int // per sandbox
+}
+
+// In is q as it counts in a region of which r tells.
+func (q Quota) In(r RegionQuota) Quota {
+	for _, f := range []struct {
+		to   *int
+		from *int
+	}{
+		{&q.TotalCPU, r.TotalCPU},
+		{&q.TotalMemoryGiB, r.TotalMemoryGiB},
+		{&q.TotalDiskGiB, r.TotalDiskGiB},
+		{&q.MaxCPU, r.MaxCPU},
+		{&q.MaxMemoryGiB, r.MaxMemoryGiB},
+		{&q.MaxDiskGiB, r.MaxDiskGiB},
+	} {
+		if f.from != nil {
+			*f.to = *f.from
+		}
+	}
+	return q
+}
+
+// Usage is what an organization uses at a moment, work in flight included: in
+// one region, but for snapshots and volumes, which have none.
 type Usage struct {
 	CPU, MemoryGiB, DiskGiB int
 	Snapshots, Volumes      int
+}
+
+// Plus is the sum of two regions' resources.
+func (u Usage) Plus(v Usage) Usage {
+	u.CPU, u.MemoryGiB, u.DiskGiB = u.CPU+v.CPU, u.MemoryGiB+v.MemoryGiB, u.DiskGiB+v.DiskGiB
+	return u
 }
 
 // CheckSandbox says whether one sandbox may be as large as want.

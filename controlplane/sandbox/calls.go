@@ -48,7 +48,7 @@ func (m *Manager) Start(ctx context.Context, orgID, idOrName string) (Sandbox, e
 		case sb.Desired == Destroyed || sb.State == Destroyed:
 			return "", Change{}, fault.New(fault.Invalid, "Sandbox is destroyed and cannot be started")
 		case sb.State == Stopped && sb.Desired == Stopped || sb.State == Error && sb.Recoverable:
-			return Starting, Change{Desired: ptr(Started), End: &End{}, Admit: m.admit(sb.Resources())}, nil
+			return Starting, Change{Desired: ptr(Started), End: &End{}, Admit: m.admitAgain(sb.Resources())}, nil
 		case sb.State == Error || sb.State == BuildFailed:
 			return "", Change{}, fault.New(fault.Invalid,
 				"Sandbox is in state %s and cannot be started (%s). Delete it and create another", sb.State, deref(sb.ErrorReason))

@@ -176,14 +176,26 @@ func (m *Manager) source(ctx context.Context, sb *Sandbox, plan Plan, now time.T
 	return sn, img, err
 }
 
-// admit is the check of the organization's state and quota for one sandbox.
+// admit is the check of the organization's state and quota for one sandbox that
+// is made, or becomes larger.
 func (m *Manager) admit(want org.Resources) Admit {
-	now := m.now()
+	now, again := m.now(), m.admitAgain(want)
 	return func(o org.Organization, used org.Usage) error {
 		if err := o.CheckActive(now); err != nil {
 			return err
 		}
 		if err := o.Quota.CheckSandbox(want); err != nil {
+			return err
+		}
+		return again(o, used)
+	}
+}
+
+// admitAgain is the check for one whose size was allowed when it was made.
+func (m *Manager) admitAgain(want org.Resources) Admit {
+	now := m.now()
+	return func(o org.Organization, used org.Usage) error {
+		if err := o.CheckActive(now); err != nil {
 			return err
 		}
 		return o.Quota.Admit(used, want)

@@ -71,7 +71,7 @@ func TestCreateRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %s with %q", c.name, err, c.kind, c.text)
 		}
 	}
-	w.must(w.db.SetSuspension(w.ctx, w.org, &org.Suspension{At: time.Now(), Reason: "unpaid"}, time.Now()))
+	w.must(w.db.SetSuspension(w.ctx, w.org, &org.Suspension{At: time.Now(), Reason: "unpaid"}, nil, time.Now()))
 	_, err := w.m.Create(w.ctx, w.org, "u", sandbox.CreateRequest{}, "")
 	if !fault.Is(err, fault.Forbidden) || err.Error() != "Organization is suspended: unpaid" {
 		t.Errorf("suspended: %v", err)
@@ -210,7 +210,7 @@ func TestFailedCreateFreesItsQuota(t *testing.T) {
 	}
 	u, err := w.db.OrganizationUsage(w.ctx, w.org)
 	w.must(err)
-	if u.CPU != 0 || u.MemoryGiB != 0 || u.DiskGiB != 0 {
+	if u := u["us"]; u.CPU != 0 || u.MemoryGiB != 0 || u.DiskGiB != 0 {
 		t.Errorf("usage %+v after failures, want none", u)
 	}
 }
@@ -408,12 +408,12 @@ func TestStopAndStart(t *testing.T) {
 
 	q := org.DefaultQuota()
 	q.TotalCPU = 0
-	w.must(w.db.SetOrganizationQuota(w.ctx, w.org, q, time.Now()))
+	w.must(w.setQuota(w.org, q))
 	_, err = w.m.Start(w.ctx, w.org, sb.ID)
 	if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "Total CPU limit exceeded") {
 		t.Errorf("start beyond the quota: %v", err)
 	}
-	w.must(w.db.SetOrganizationQuota(w.ctx, w.org, org.DefaultQuota(), time.Now()))
+	w.must(w.setQuota(w.org, org.DefaultQuota()))
 
 	started, err := w.m.Start(w.ctx, w.org, sb.ID)
 	w.must(err)
@@ -557,7 +557,7 @@ func TestManyAtOnce(t *testing.T) {
 	w.run(w.m)
 	q := org.DefaultQuota()
 	q.TotalCPU = 20
-	w.must(w.db.SetOrganizationQuota(w.ctx, w.org, q, time.Now()))
+	w.must(w.setQuota(w.org, q))
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	made := 0

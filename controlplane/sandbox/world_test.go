@@ -14,6 +14,7 @@ import (
 	"daytona/controlplane/fleet"
 	"daytona/controlplane/fleet/fleettest"
 	"daytona/controlplane/image"
+	"daytona/controlplane/org"
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
 	"daytona/controlplane/storage"
@@ -151,3 +152,8 @@ func (w *world) run(m *sandbox.Manager) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+func (w *world) setQuota(orgID string, q org.Quota) error {
+	_, err := w.db.ChangeOrganization(w.ctx, orgID, time.Now(), func(o *org.Organization) { o.Quota = q })
+	return err
+}

@@ -254,13 +254,13 @@ func TestQuotaOfSnapshots(t *testing.T) {
 	w := newWorld(t)
 	q := org.DefaultQuota()
 	q.Snapshots, q.MaxCPU = 1, 2
-	w.must(w.db.SetOrganizationQuota(w.ctx, w.by.OrgID, q, time.Now()))
+	w.must(w.setQuota(w.by.OrgID, q))
 	_, err := w.s.Create(w.ctx, w.by, snapshot.CreateRequest{Name: "big", ImageName: ptr("a:1"), CPU: ptr(3)})
 	w.wants(err, fault.Invalid, "CPU request 3 exceeds maximum")
 	w.pull("one")
 	_, err = w.s.Create(w.ctx, w.by, snapshot.CreateRequest{Name: "two", ImageName: ptr("a:1")})
 	w.wants(err, fault.Invalid, "Total snapshot limit exceeded. Maximum allowed: 1")
-	w.must(w.db.SetSuspension(w.ctx, w.by.OrgID, &org.Suspension{At: time.Now(), Reason: "unpaid"}, time.Now()))
+	w.must(w.db.SetSuspension(w.ctx, w.by.OrgID, &org.Suspension{At: time.Now(), Reason: "unpaid"}, nil, time.Now()))
 	_, err = w.s.Create(w.ctx, w.by, snapshot.CreateRequest{Name: "three", ImageName: ptr("a:1")})
 	w.wants(err, fault.Forbidden, "Organization is suspended: unpaid")
 	_, err = w.s.Create(w.ctx, w.by, snapshot.CreateRequest{Name: "one", ImageName: ptr("a:1"), Region: ptr("moon")})
@@ -347,4 +347,9 @@ func FuzzCheckImageName(f *testing.F) {
 			}
 		}
 	})
+}
+
+func (w *world) setQuota(orgID string, q org.Quota) error {
+	_, err := w.db.ChangeOrganization(w.ctx, orgID, time.Now(), func(o *org.Organization) { o.Quota = q })
+	return err
 }

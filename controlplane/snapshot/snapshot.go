@@ -150,6 +150,8 @@ type Store interface {
 	// DeactivateUnused makes the active snapshots inactive that nobody used
 	// for as long as their organization allows; general ones stay.
 	DeactivateUnused(ctx context.Context, now time.Time) (int, error)
+	// DeactivateSnapshots does so with all of an organization.
+	DeactivateSnapshots(ctx context.Context, orgID string, now time.Time) (int, error)
 	Organization(ctx context.Context, id string) (org.Organization, error)
 
 	// FindSnapshot looks an id or name up among an organization's and the

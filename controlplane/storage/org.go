@@ -12,16 +12,18 @@ import (
 const orgColumns = `o.id, o.name, o.created_by, o.personal, o.default_region_id, o.total_cpu, o.total_memory_gib, o.total_disk_gib,
 	o.max_cpu, o.max_memory_gib, o.max_disk_gib, o.snapshot_quota, o.max_snapshot_size_gb, o.volume_quota,
 	o.suspended_at, o.suspension_reason, o.suspended_until, o.snapshot_deactivation_minutes, o.suspension_grace_hours,
-	o.limited_network_egress, o.created_at, o.updated_at`
+	o.limited_network_egress, o.created_at, o.updated_at, o.rate_authenticated, o.rate_authenticated_seconds,
+	o.rate_create, o.rate_create_seconds, o.rate_lifecycle, o.rate_lifecycle_seconds`
 
 func scanOrg(r scanner) (o org.Organization, err error) {
 	var at, until *time.Time
 	var reason string
-	q := &o.Quota
+	q, rates := &o.Quota, &o.Rates
 	err = r.Scan(&o.ID, &o.Name, &o.CreatedBy, &o.Personal, &o.DefaultRegionID, &q.TotalCPU, &q.TotalMemoryGiB, &q.TotalDiskGiB,
 		&q.MaxCPU, &q.MaxMemoryGiB, &q.MaxDiskGiB, &q.Snapshots, &q.MaxSnapshotSizeGB, &q.Volumes,
 		timePtrTo{&at}, &reason, timePtrTo{&until}, &o.SnapshotDeactivationMinutes, &o.SuspensionGraceHours,
-		&o.LimitedNetworkEgress, timeTo{&o.CreatedAt}, timeTo{&o.UpdatedAt})
+		&o.LimitedNetworkEgress, timeTo{&o.CreatedAt}, timeTo{&o.UpdatedAt}, &rates.Authenticated.Limit, &rates.Authenticated.Seconds,
+		&rates.SandboxCreate.Limit, &rates.SandboxCreate.Seconds, &rates.SandboxLifecycle.Limit, &rates.SandboxLifecycle.Seconds)
 	if at != nil {
 		o.Suspension = &org.Suspension{At: *at, Reason: reason, Until: until}
 	}
@@ -73,23 +75,84 @@ func (db *DB) PersonalOrganization(ctx context.Context, userID string) (org.Orga
 	return find(ctx, db, db.reader(), scanOrg, `SELECT `+orgColumns+` FROM organizations o WHERE o.created_by = ? AND o.personal`, userID)
 }
 
-// SetOrganizationQuota implements org.Store.
-func (db *DB) SetOrganizationQuota(ctx context.Context, id string, q org.Quota, now time.Time) error {
-	return db.change(ctx, `UPDATE organizations SET total_cpu = ?, total_memory_gib = ?, total_disk_gib = ?, max_cpu = ?,
-		max_memory_gib = ?, max_disk_gib = ?, snapshot_quota = ?, max_snapshot_size_gb = ?, volume_quota = ?, updated_at = ? WHERE id = ?`,
-		q.TotalCPU, q.TotalMemoryGiB, q.TotalDiskGiB, q.MaxCPU, q.MaxMemoryGiB, q.MaxDiskGiB,
-		q.Snapshots, q.MaxSnapshotSizeGB, q.Volumes, millis(now), id)
+// Organizations implements org.Store.
+func (db *DB) Organizations(ctx context.Context) ([]org.Organization, error) {
+	return list(ctx, db, db.reader(), scanOrg, `SELECT `+orgColumns+` FROM organizations o ORDER BY o.created_at, o.id`)
+}
+
+// ChangeOrganization implements org.Store.
+func (db *DB) ChangeOrganization(ctx context.Context, id string, now time.Time, change func(*org.Organization)) (o org.Organization, err error) {
+	err = db.tx(ctx, func(c conn) error {
+		if o, err = lockOrg(ctx, db, c, id); err != nil {
+			return err
+		}
+		change(&o)
+		o.UpdatedAt = now
+		q, r := o.Quota, o.Rates
+		_, err = c.exec(ctx, `UPDATE organizations SET total_cpu = ?, total_memory_gib = ?, total_disk_gib = ?, max_cpu = ?,
+			max_memory_gib = ?, max_disk_gib = ?, snapshot_quota = ?, max_snapshot_size_gb = ?, volume_quota = ?,
+			snapshot_deactivation_minutes = ?, rate_authenticated = ?, rate_authenticated_seconds = ?,
+			rate_create = ?, rate_create_seconds = ?, rate_lifecycle = ?, rate_lifecycle_seconds = ?, updated_at = ? WHERE id = ?`,
+			q.TotalCPU, q.TotalMemoryGiB, q.TotalDiskGiB, q.MaxCPU, q.MaxMemoryGiB, q.MaxDiskGiB,
+			q.Snapshots, q.MaxSnapshotSizeGB, q.Volumes, o.SnapshotDeactivationMinutes,
+			r.Authenticated.Limit, r.Authenticated.Seconds, r.SandboxCreate.Limit, r.SandboxCreate.Seconds,
+			r.SandboxLifecycle.Limit, r.SandboxLifecycle.Seconds, millis(now), id)
+		return err
+	})
+	return o, err
+}
+
+const regionQuotaColumns = `org_id, region_id, total_cpu, total_memory_gib, total_disk_gib, max_cpu, max_memory_gib, max_disk_gib`
+
+func scanRegionQuota(r scanner) (q org.RegionQuota, err error) {
+	var orgID string
+	err = r.Scan(&orgID, &q.RegionID, &q.TotalCPU, &q.TotalMemoryGiB, &q.TotalDiskGiB, &q.MaxCPU, &q.MaxMemoryGiB, &q.MaxDiskGiB)
+	return q, err
+}
+
+// ChangeRegionQuota implements org.Store.
+func (db *DB) ChangeRegionQuota(ctx context.Context, orgID, regionID string, change func(*org.RegionQuota)) error {
+	return db.tx(ctx, func(c conn) error {
+		if _, err := lockOrg(ctx, db, c, orgID); err != nil {
+			return err
+		}
+		q, err := regionQuota(ctx, db, c, orgID, regionID)
+		if err != nil {
+			return err
+		}
+		change(&q)
+		_, err = c.exec(ctx, `INSERT INTO region_quotas (`+regionQuotaColumns+`) VALUES (`+marks(8)+`) ON CONFLICT (org_id, region_id) DO UPDATE SET
+			total_cpu = excluded.total_cpu, total_memory_gib = excluded.total_memory_gib, total_disk_gib = excluded.total_disk_gib,
+			max_cpu = excluded.max_cpu, max_memory_gib = excluded.max_memory_gib, max_disk_gib = excluded.max_disk_gib`,
+			orgID, regionID, q.TotalCPU, q.TotalMemoryGiB, q.TotalDiskGiB, q.MaxCPU, q.MaxMemoryGiB, q.MaxDiskGiB)
+		return err
+	})
+}
+
+// regionQuota returns what is stored for a region, or that nothing differs there.
+func regionQuota(ctx context.Context, db *DB, c conn, orgID, regionID string) (org.RegionQuota, error) {
+	q, err := find(ctx, db, c, scanRegionQuota, `SELECT `+regionQuotaColumns+` FROM region_quotas WHERE org_id = ? AND region_id = ?`, orgID, regionID)
+	if fault.Is(err, fault.NotFound) {
+		return org.RegionQuota{RegionID: regionID}, nil
+	}
+	return q, err
+}
+
+// RegionQuotas implements org.Store.
+func (db *DB) RegionQuotas(ctx context.Context, orgID string) ([]org.RegionQuota, error) {
+	return list(ctx, db, db.reader(), scanRegionQuota, `SELECT `+regionQuotaColumns+` FROM region_quotas WHERE org_id = ? ORDER BY region_id`, orgID)
 }
 
 // SetSuspension implements org.Store; nil lifts it.
-func (db *DB) SetSuspension(ctx context.Context, id string, s *org.Suspension, now time.Time) error {
+func (db *DB) SetSuspension(ctx context.Context, id string, s *org.Suspension, grace *int, now time.Time) error {
 	var at, until any
 	reason := ""
 	if s != nil {
 		at, until, reason = millis(s.At), millisPtr(s.Until), s.Reason
 	}
-	return db.change(ctx, `UPDATE organizations SET suspended_at = ?, suspension_reason = ?, suspended_until = ?, updated_at = ? WHERE id = ?`,
-		at, reason, until, millis(now), id)
+	return db.change(ctx, `UPDATE organizations SET suspended_at = ?, suspension_reason = ?, suspended_until = ?,
+		suspension_grace_hours = COALESCE(CAST(? AS BIGINT), suspension_grace_hours), updated_at = ? WHERE id = ?`,
+		at, reason, until, grace, millis(now), id)
 }
 
 // change runs an UPDATE of one row, which must be there.
@@ -122,26 +185,68 @@ func (db *DB) Memberships(ctx context.Context, orgID string) ([]org.Membership, 
 }
 
 // OrganizationUsage implements org.Store.
-func (db *DB) OrganizationUsage(ctx context.Context, orgID string) (org.Usage, error) {
-	return usage(ctx, db, db.reader(), orgID, "")
+func (db *DB) OrganizationUsage(ctx context.Context, orgID string) (map[string]org.Usage, error) {
+	c, disk := db.reader(), anys(sandbox.DiskStates())
+	type inRegion struct {
+		id string
+		org.Usage
+	}
+	sums, args := usageSums()
+	regions, err := list(ctx, db, c, func(r scanner) (u inRegion, err error) {
+		return u, r.Scan(&u.CPU, &u.MemoryGiB, &u.DiskGiB, &u.id)
+	}, `SELECT `+sums+`, target FROM sandboxes WHERE org_id = ? AND state IN (`+marks(len(disk))+`) GROUP BY target`,
+		append(append(args, orgID), disk...)...)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]org.Usage{}
+	for _, r := range regions {
+		out[r.id] = r.Usage
+	}
+	counts, err := countUsage(ctx, db, c, orgID)
+	out[""] = counts
+	return out, err
 }
 
-// usage sums up what an organization uses, leaving one sandbox out.
-func usage(ctx context.Context, db *DB, c conn, orgID, without string) (u org.Usage, err error) {
-	compute, disk := sandbox.ComputeStates(), sandbox.DiskStates()
-	args := append(anys(compute), anys(compute)...)
-	args = append(append(args, orgID, without), anys(disk)...)
+// usageSums are the columns CPU, memory and disk of rows that take disk.
+func usageSums() (columns string, args []any) {
+	compute := anys(sandbox.ComputeStates())
 	in := marks(len(compute))
-	err = c.row(ctx, `SELECT COALESCE(SUM(CASE WHEN state IN (`+in+`) THEN cpu ELSE 0 END), 0),
-		COALESCE(SUM(CASE WHEN state IN (`+in+`) THEN memory_gib ELSE 0 END), 0), COALESCE(SUM(disk_gib), 0)
-		FROM sandboxes WHERE org_id = ? AND id <> ? AND state IN (`+marks(len(disk))+`)`, args...).
-		Scan(&u.CPU, &u.MemoryGiB, &u.DiskGiB)
+	return `COALESCE(SUM(CASE WHEN state IN (` + in + `) THEN cpu ELSE 0 END), 0),
+		COALESCE(SUM(CASE WHEN state IN (` + in + `) THEN memory_gib ELSE 0 END), 0), COALESCE(SUM(disk_gib), 0)`, append(compute, compute...)
+}
+
+// regionUsage sums up what an organization uses in a region, leaving one sandbox
+// out.
+func regionUsage(ctx context.Context, db *DB, c conn, orgID, region, without string) (org.Usage, error) {
+	sums, args := usageSums()
+	disk := anys(sandbox.DiskStates())
+	return find(ctx, db, c, func(r scanner) (u org.Usage, err error) {
+		return u, r.Scan(&u.CPU, &u.MemoryGiB, &u.DiskGiB)
+	}, `SELECT `+sums+` FROM sandboxes WHERE org_id = ? AND target = ? AND id <> ? AND state IN (`+marks(len(disk))+`)`,
+		append(append(args, orgID, region, without), disk...)...)
+}
+
+// countUsage counts what has no region.
+func countUsage(ctx context.Context, db *DB, c conn, orgID string) (org.Usage, error) {
+	return find(ctx, db, c, func(r scanner) (u org.Usage, err error) { return u, r.Scan(&u.Snapshots) },
+		`SELECT COUNT(*) FROM snapshots WHERE org_id = ? AND state NOT IN ('error', 'build_failed', 'inactive', 'removing')`, orgID)
+}
+
+// admitIn asks admit with what counts in the region of sb, leaving one sandbox
+// out. o has been locked, so that of two at once the second sees what the first
+// took.
+func admitIn(ctx context.Context, db *DB, c conn, o org.Organization, sb sandbox.Sandbox, without string, admit sandbox.Admit) error {
+	own, err := regionQuota(ctx, db, c, sb.OrgID, sb.Target)
 	if err != nil {
-		return u, db.fault(err)
+		return err
 	}
-	err = c.row(ctx, `SELECT COUNT(*) FROM snapshots WHERE org_id = ?
-		AND state NOT IN ('error', 'build_failed', 'inactive', 'removing')`, orgID).Scan(&u.Snapshots)
-	return u, db.fault(err)
+	o.Quota = o.Quota.In(own)
+	used, err := regionUsage(ctx, db, c, sb.OrgID, sb.Target, without)
+	if err != nil {
+		return err
+	}
+	return admit(o, used)
 }
 
 func anys[T any](in []T) []any {

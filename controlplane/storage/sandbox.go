@@ -65,12 +65,8 @@ func (db *DB) CreateSandbox(ctx context.Context, sb sandbox.Sandbox, key *sandbo
 				return err
 			}
 		}
-		used, err := usage(ctx, db, c, sb.OrgID, "")
-		if err != nil {
-			return err
-		}
 		if admit != nil {
-			if err := admit(o, used); err != nil {
+			if err := admitIn(ctx, db, c, o, sb, "", admit); err != nil {
 				return err
 			}
 		}
@@ -172,11 +168,7 @@ func (db *DB) MoveSandbox(ctx context.Context, from sandbox.Sandbox, to sandbox.
 		if err != nil {
 			return err
 		}
-		used, err := usage(ctx, db, c, from.OrgID, from.ID)
-		if err != nil {
-			return err
-		}
-		if err := ch.Admit(o, used); err != nil {
+		if err := admitIn(ctx, db, c, o, from, from.ID, ch.Admit); err != nil {
 			return err
 		}
 		out, err = u.sandbox(ctx, db, c, from.ID, where, args, now)

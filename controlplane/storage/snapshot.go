@@ -179,7 +179,7 @@ func admitSnapshot(ctx context.Context, db *DB, c conn, orgID string, admit snap
 	if err != nil {
 		return err
 	}
-	used, err := usage(ctx, db, c, orgID, "")
+	used, err := countUsage(ctx, db, c, orgID)
 	if err != nil {
 		return err
 	}
@@ -215,5 +215,12 @@ func (db *DB) DeactivateUnused(ctx context.Context, now time.Time) (int, error) 
 			(SELECT CASE WHEN o.snapshot_deactivation_minutes > 0 THEN ? - o.snapshot_deactivation_minutes * 60000 ELSE 0 END
 			FROM organizations o WHERE o.id = snapshots.org_id)`,
 		snapshot.Inactive, millis(now), snapshot.Active, millis(now))
+	return int(n), db.fault(err)
+}
+
+// DeactivateSnapshots implements snapshot.Store.
+func (db *DB) DeactivateSnapshots(ctx context.Context, orgID string, now time.Time) (int, error) {
+	n, err := db.writer().exec(ctx, `UPDATE snapshots SET state = ?, updated_at = ? WHERE org_id = ? AND state = ? AND NOT general`,
+		snapshot.Inactive, millis(now), orgID, snapshot.Active)
 	return int(n), db.fault(err)
 }

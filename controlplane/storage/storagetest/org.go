@@ -1,8 +1,11 @@
 package storagetest
 
 import (
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"daytona/controlplane/auth"
 	"daytona/controlplane/fleet"
@@ -42,20 +45,92 @@ func organizations(t *testing.T, w *world) {
 	w.wantKind(err, fault.NotFound)
 
 	until := at(60)
-	w.must(w.SetSuspension(w.ctx, mine, &org.Suspension{At: at(1), Reason: "bill", Until: &until}, at(1)))
+	w.must(w.SetSuspension(w.ctx, mine, &org.Suspension{At: at(1), Reason: "bill", Until: &until}, ptr(3), at(1)))
 	o, err = w.Organization(w.ctx, mine)
 	w.must(err)
 	w.same("suspension", o.Suspension, &org.Suspension{At: at(1), Reason: "bill", Until: &until})
-	w.must(w.SetSuspension(w.ctx, mine, nil, at(2)))
+	w.must(w.SetSuspension(w.ctx, mine, nil, nil, at(2)))
 	q := org.Quota{TotalCPU: 1, TotalMemoryGiB: 2, TotalDiskGiB: 3, MaxCPU: 4, MaxMemoryGiB: 5, MaxDiskGiB: 6, Snapshots: 7, MaxSnapshotSizeGB: 8, Volumes: 9}
-	w.must(w.SetOrganizationQuota(w.ctx, mine, q, at(3)))
+	rates := org.Rates{Authenticated: org.OwnRate{Limit: ptr(10)}, SandboxCreate: org.OwnRate{Limit: ptr(0), Seconds: ptr(7)}, SandboxLifecycle: org.OwnRate{Seconds: ptr(8)}}
+	changed, err := w.ChangeOrganization(w.ctx, mine, at(3), func(o *org.Organization) {
+		o.Quota, o.Rates, o.SnapshotDeactivationMinutes = q, rates, 5
+	})
+	w.must(err)
 	o, err = w.Organization(w.ctx, mine)
 	w.must(err)
+	w.same("what the change returned", changed, o)
 	w.same("quota", o.Quota, q)
-	if o.Suspension != nil || !o.UpdatedAt.Equal(at(3)) {
-		t.Errorf("suspension %v, updated %v", o.Suspension, o.UpdatedAt)
+	w.same("rates", o.Rates, rates)
+	if o.Suspension != nil || o.SuspensionGraceHours != 3 || o.SnapshotDeactivationMinutes != 5 || !o.UpdatedAt.Equal(at(3)) {
+		t.Errorf("suspension %v, grace %d, deactivation %d, updated %v", o.Suspension, o.SuspensionGraceHours, o.SnapshotDeactivationMinutes, o.UpdatedAt)
 	}
-	w.wantKind(w.SetOrganizationQuota(w.ctx, "nobody's", q, at(3)), fault.NotFound)
+	_, err = w.ChangeOrganization(w.ctx, "nobody's", at(3), func(*org.Organization) {})
+	w.wantKind(err, fault.NotFound)
+	w.wantKind(w.SetSuspension(w.ctx, "nobody's", nil, nil, at(3)), fault.NotFound)
+	all, err := w.Organizations(w.ctx)
+	w.must(err)
+	if len(all) != 2 {
+		t.Errorf("%d organizations, want 2", len(all))
+	}
+}
+
+// regionQuotas: what counts in a region is stored beside the organization, and
+// changes at once do not lose each other.
+func regionQuotas(t *testing.T, w *world) {
+	o, other := w.org("u1", org.DefaultQuota()), w.org("u2", org.DefaultQuota())
+	servers := []Store{w.Store, w.open()}
+	var wg sync.WaitGroup
+	for i := range racers {
+		wg.Go(func() {
+			err := servers[i%2].ChangeRegionQuota(w.ctx, o, "us", func(q *org.RegionQuota) {
+				n := 1
+				if q.TotalCPU != nil {
+					n += *q.TotalCPU
+				}
+				q.TotalCPU = &n
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	full := org.RegionQuota{RegionID: "eu", TotalCPU: ptr(1), TotalMemoryGiB: ptr(2), TotalDiskGiB: ptr(3), MaxCPU: ptr(4), MaxMemoryGiB: ptr(5), MaxDiskGiB: ptr(6)}
+	w.must(w.ChangeRegionQuota(w.ctx, o, "eu", func(q *org.RegionQuota) { *q = full }))
+	got, err := w.RegionQuotas(w.ctx, o)
+	w.must(err)
+	w.same("quotas by region", got, []org.RegionQuota{full, {RegionID: "us", TotalCPU: ptr(racers)}})
+	got, err = w.RegionQuotas(w.ctx, other)
+	w.must(err)
+	w.same("another organization's", got, []org.RegionQuota{})
+	w.wantKind(w.ChangeRegionQuota(w.ctx, "nobody's", "us", func(*org.RegionQuota) {}), fault.NotFound)
+}
+
+// regionPools: each region has a pool of its own.
+func regionPools(t *testing.T, w *world) {
+	q := org.DefaultQuota()
+	q.TotalCPU = 2
+	o := w.org("u", q)
+	w.must(w.ChangeRegionQuota(w.ctx, o, "eu", func(r *org.RegionQuota) { r.TotalCPU = ptr(1) }))
+	in := func(region string) error {
+		sb := row(o, uuid.NewString())
+		sb.Target = region
+		_, _, err := w.CreateSandbox(w.ctx, sb, nil, admitOne)
+		return err
+	}
+	for _, c := range []struct {
+		region string
+		fits   bool
+	}{{"us", true}, {"us", true}, {"us", false}, {"eu", true}, {"eu", false}, {"ap", true}, {"us", false}} {
+		if err := in(c.region); c.fits != (err == nil) || err != nil && !fault.Is(err, fault.Invalid) {
+			t.Errorf("one more in %s: %v, want it to fit: %v", c.region, err, c.fits)
+		}
+	}
+	used, err := w.OrganizationUsage(w.ctx, o)
+	w.must(err)
+	w.same("usage", used, map[string]org.Usage{
+		"": {}, "us": {CPU: 2, MemoryGiB: 2, DiskGiB: 6}, "eu": {CPU: 1, MemoryGiB: 1, DiskGiB: 3}, "ap": {CPU: 1, MemoryGiB: 1, DiskGiB: 3},
+	})
 }
 
 func keys(t *testing.T, w *world) {

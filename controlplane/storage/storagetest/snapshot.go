@@ -59,8 +59,8 @@ func snapshots(t *testing.T, w *world) {
 	w.same("general snapshots", general, []snapshot.Snapshot{ready})
 	u, err := w.OrganizationUsage(w.ctx, "o1")
 	w.must(err)
-	if u.Snapshots != 1 {
-		t.Errorf("%d snapshots used, want 1", u.Snapshots)
+	if u[""].Snapshots != 1 {
+		t.Errorf("%d snapshots used, want 1", u[""].Snapshots)
 	}
 }
 

@@ -49,6 +49,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 	}{
 		{"a second server finds everything", secondServer},
 		{"organizations and members", organizations},
+		{"quotas by region", regionQuotas},
+		{"each region is a pool of its own", regionPools},
 		{"users and keys", keys},
 		{"regions", regions},
 		{"snapshots", snapshots},
