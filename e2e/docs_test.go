@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -340,6 +341,52 @@ func TestDocsAnalysis(t *testing.T) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// TestDocsPreview runs the sample of a Flask app and looks at what it serves. Its
+// programs leave their sandboxes behind, so that nothing else may create any
+// meanwhile.
+func TestDocsPreview(t *testing.T) {
+	all := documentation(t)
+	for _, era := range []string{"old", "new"} {
+		for _, language := range []string{"python", "typescript"} {
+			t.Run(era+"/"+language, func(t *testing.T) {
+				removeNewSandboxes(t)
+				key := strings.NewReplacer("YOUR_API_KEY", shared.api.key, "python /app.py", "python app.py") // it was uploaded as app.py
+				out := runSample(t, era, language, t.TempDir(), key.Replace(mustFind(t, all, startPage, "Preview Your App", language)[0].Code))
+				_, link, ok := strings.Cut(strings.TrimSpace(out), "Flask app is available at: ")
+				id := uuid.FindString(link)
+				if !ok || id == "" {
+					t.Fatalf("no link in %q", out)
+				}
+				p := previewed{sandbox: sandbox{ID: id}}
+				if p.link(t); p.url != link {
+					t.Errorf("the sample printed %s, the API says %s", link, p.url)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				c := previewClient(t)
+				for { // the sample does not wait for it
+					req, err := p.request(ctx, "GET", "/", nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					res, err := c.Do(req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					text, err := io.ReadAll(res.Body)
+					res.Body.Close()
+					if err == nil && strings.Contains(string(text), "This web app is running in a Daytona sandbox!") {
+						return
+					}
+					if pause(ctx) != nil {
+						t.Fatalf("%s: %s", res.Status, text)
+					}
+				}
+			})
 		}
 	}
 }

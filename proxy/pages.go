@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"daytona/api"
 	"daytona/internal/fault"
@@ -57,7 +59,7 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		h.Add("Vary", "Origin")
 	}
 	if navigates(r) {
-		p.page(w, status, "error.html", errorPage{Title: titleOf(status, code), Text: text, Retry: status >= 500})
+		p.page(w, status, "error.html", errorPage{Title: titleOf(status, code), Text: sentence(text), Retry: status >= 500})
 		return
 	}
 	if code == "" {
@@ -67,6 +69,15 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		StatusCode: status, Message: text, Error: http.StatusText(status), Code: code, Source: api.SourceProxy,
 		Path: r.URL.Path, Method: r.Method, Timestamp: api.At(time.Now()),
 	})
+}
+
+// sentence makes a text one that can stand alone.
+func sentence(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	if !strings.HasSuffix(text, ".") {
+		text += "."
+	}
+	return string(unicode.ToUpper(first)) + text[size:]
 }
 
 type errorPage struct {

@@ -213,7 +213,7 @@ func (c *toolboxClient) RoundTrip(r *http.Request) (*http.Response, error) {
 // open makes a session, unless there is one by that name.
 func (c *toolboxClient) open(ctx context.Context, session string, cols, rows int) error {
 	status, said, err := c.post(ctx, "/process/pty", map[string]any{
-		"id": session, "cwd": "/", "cols": cols, "rows": rows,
+		"id": session, "cols": cols, "rows": rows,
 		"scrollback": terminalScrollback, "linger": int(terminalLinger.Seconds()),
 	})
 	switch {

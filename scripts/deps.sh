@@ -13,8 +13,9 @@ packages() {
     run)   echo gcc libc6-dev pkg-config libseccomp-dev mmdebstrap e2fsprogs ca-certificates ;;
     test)  packages run
            echo postgresql git curl python3-venv python3-matplotlib python3-numpy python3-pil nodejs busybox-static \
-                btrfs-progs iproute2 nftables procps htop vim-tiny xvfb jwm xterm skopeo ;;
-    bench) packages run; echo docker.io iptables ;;
+                btrfs-progs iproute2 nftables procps htop vim-tiny xvfb jwm xterm skopeo \
+                chromium openssh-client ;;
+    bench) packages run; echo docker.io iptables nginx-light ;;
     *)     echo "deps.sh: unknown group '$1' (run, test, bench)" >&2; exit 2 ;;
   esac
 }

@@ -40,7 +40,7 @@ func (a *API) authenticate(r *http.Request) (call, error) {
 	}
 	i := infoOf(r)
 	i.orgID, i.userID = id.OrgID, id.User.ID
-	if named := r.Header.Get(headerOrganization); named != "" && named != id.OrgID {
+	if named := r.Header.Get(headerOrganization); named != "" && named != id.OrgID && !sshTokenForm.MatchString(named) {
 		return call{}, fault.New(fault.Forbidden, "This API key does not belong to organization %s", printable(named))
 	}
 	return call{Identity: id, client: clientOf(r.Header)}, nil

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"time"
 
 	"daytona/api"
@@ -82,10 +83,18 @@ func (a *API) listSSHAccess(w http.ResponseWriter, r *http.Request, c call) erro
 	return nil
 }
 
+// sshTokenForm is what tokens look like, and ids of organizations do not. The
+// Python SDK puts the token that it wants to revoke in the header that names an
+// organization.
+var sshTokenForm = regexp.MustCompile(`^[0-9A-Za-z]{32}$`)
+
 func (a *API) revokeSSHAccess(w http.ResponseWriter, r *http.Request, c call) error {
 	var q sshTokenQuery
 	if err := bindQuery(r, &q); err != nil {
 		return err
+	}
+	if named := r.Header.Get(headerOrganization); q.Token == "" && sshTokenForm.MatchString(named) {
+		q.Token = named
 	}
 	sb, err := a.Grants.RevokeSSH(r.Context(), c.OrgID, r.PathValue(pathSandbox), q.Token)
 	return a.answer(w, r, c, http.StatusOK, sb, err)

@@ -28,7 +28,9 @@
   terminal.attachCustomKeyEventHandler((event) => {
     const c = event.type === 'keydown' && (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'c'
     if (!c || !terminal.hasSelection() || event.altKey) return true
-    navigator.clipboard?.writeText(terminal.getSelection())
+    // Without TLS a page has no clipboard of its own but the one for its selection.
+    if (navigator.clipboard) navigator.clipboard.writeText(terminal.getSelection())
+    else document.execCommand('copy')
     terminal.clearSelection()
     event.preventDefault()
     return false
@@ -46,8 +48,13 @@
   let socket = null
   let over = false
   let attempt = 0
+  let early = '' // what was typed before the shell was there
   const say = (text) => { status.textContent = text; status.hidden = !text }
   const send = (text) => { if (socket && socket.readyState === WebSocket.OPEN) socket.send(text) }
+  const typed = (text) => {
+    if (socket.readyState === WebSocket.CONNECTING && attempt === 0) early = (early + text).slice(0, 4096)
+    else send(text)
+  }
   const size = () => send(JSON.stringify({ rows: terminal.rows, cols: terminal.cols }))
 
   const connect = () => {
@@ -60,6 +67,8 @@
       say('')
       terminal.reset() // what was printed before comes again
       size()
+      if (early) send(early)
+      early = ''
     }
     socket.onmessage = (event) => terminal.write(event.data)
     socket.onclose = (event) => {
@@ -74,7 +83,7 @@
     }
   }
   terminal.onData((data) => {
-    if (!over) return send(data)
+    if (!over) return typed(data)
     if (data !== '\r') return
     over = false
     session = fresh()

@@ -132,7 +132,9 @@ func (s *session) tell(say func(*procstream.Writer) error) bool {
 	return w != nil && say(w) == nil
 }
 
-// run runs the process to its end, and tells the client how it ended.
+// run runs the process to its end, and tells the client how it ended: before the
+// end of the output, for which clients wait to close the channel, after which
+// nothing more can be said.
 func (s *session) run(notReady error) {
 	err := notReady
 	var exit procstream.Exit
@@ -152,11 +154,12 @@ func (s *session) run(notReady error) {
 			CoreDumped bool
 			Text, Lang string
 		}{Name: exit.Signal}))
-		return
+	} else {
+		var status [4]byte
+		binary.BigEndian.PutUint32(status[:], uint32(exit.Code))
+		_, _ = s.channel.SendRequest("exit-status", false, status[:])
 	}
-	var status [4]byte
-	binary.BigEndian.PutUint32(status[:], uint32(exit.Code))
-	_, _ = s.channel.SendRequest("exit-status", false, status[:])
+	_ = s.channel.CloseWrite() // the client has gone when this fails
 }
 
 // errEnded is what is said when the sandbox goes away under a process.
@@ -215,7 +218,7 @@ func (s *session) carry() (procstream.Exit, error) {
 			if err := json.Unmarshal(data, &exit); err != nil {
 				return exit, errEnded
 			}
-			return exit, s.channel.CloseWrite()
+			return exit, nil
 		}
 	}
 }
