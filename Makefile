@@ -52,7 +52,7 @@ deps-run deps-test deps-bench: deps-%:
 test: deps-test engines build test-unit test-root test-e2e ## Run all tests: unit, storage, drivers as root, SDKs end to end
 
 .PHONY: test-unit
-test-unit: bin/oci-conformance ## Tests that need neither root nor network
+test-unit: bin/oci-conformance bin/pebble ## Tests that need neither root nor network
 	go vet ./...
 	CGO_ENABLED=1 go test -race -timeout 10m ./...
 
@@ -81,6 +81,11 @@ bin/golangci-lint: tools/lint/go.mod tools/lint/go.sum
 bin/oci-conformance: tools/ociconformance/go.mod tools/ociconformance/go.sum
 	@cd tools/ociconformance && ../../$(STEP) "compiling the conformance suite for registries" \
 		$(GOBUILD) -ldflags '-s -w' -o ../../bin/oci-conformance github.com/opencontainers/distribution-spec/conformance
+	@touch $@
+
+bin/pebble: tools/pebble/go.mod tools/pebble/go.sum
+	@cd tools/pebble && ../../$(STEP) "compiling Pebble, the ACME authority for tests" \
+		$(GOBUILD) -ldflags '-s -w' -o ../../bin/pebble github.com/letsencrypt/pebble/v2/cmd/pebble
 	@touch $@
 
 .PHONY: verify
