@@ -36,6 +36,22 @@ func upperDirs(mounts []mount.Mount) []string {
 // runs. What a step can write in between is what it may go over its limit.
 const diskInterval = 100 * time.Millisecond
 
+// space is what files take, or what is left for files.
+type space struct{ bytes, files int64 }
+
+func (a space) minus(b space) space { return space{a.bytes - b.bytes, a.files - b.files} }
+
+// bytesPerFile bounds how many files a step may make: as many as a file system
+// has room for that is as large as the limit. A host that has no inode left is as
+// full as one that has no byte left.
+const bytesPerFile = 16 << 10
+
+// limits are those of one step.
+func limits(bytes int64) space { return space{bytes, max(bytes/bytesPerFile, 4096)} }
+
+// within says whether a takes no more than most allows.
+func (a space) within(most space) bool { return a.bytes <= most.bytes && a.files <= most.files }
+
 // watchDisk returns a context that ends when the step has written more than
 // limit, or when the runner's disk gets short. Layers lie on the runner's own
 // file system, which has no limit for a directory. So the free space is
@@ -44,6 +60,7 @@ const diskInterval = 100 * time.Millisecond
 func (s *step) watchDisk(ctx context.Context, limit int64) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
+	most := limits(limit)
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(diskInterval)
@@ -61,12 +78,17 @@ func (s *step) watchDisk(ctx context.Context, limit int64) (context.Context, fun
 				return
 			}
 			now := free(s.b.cfg.Store.Dir())
-			if lost := last - now; used-begin+lost <= limit {
+			grown, lost := used.minus(begin), last.minus(now)
+			if (space{grown.bytes + lost.bytes, grown.files + lost.files}).within(most) {
 				continue
 			}
 			used, last = duAll(s.written), now
-			if used-begin > limit {
+			switch grown = used.minus(begin); {
+			case grown.bytes > most.bytes:
 				cancel(fault.New(fault.Unprocessable, "the step has written more than %d MiB, the limit of this runner", limit>>20))
+				return
+			case grown.files > most.files:
+				cancel(fault.New(fault.Unprocessable, "the step has made more than %d files, the limit of this runner", most.files))
 				return
 			}
 			// Somebody else takes the space: do not count again at once.
@@ -80,26 +102,27 @@ func (s *step) watchDisk(ctx context.Context, limit int64) (context.Context, fun
 	return ctx, func() { cancel(nil); <-done }
 }
 
-// free is the free space of a path's file system, in bytes.
-func free(path string) int64 {
+// free is what is left on a path's file system. Some have no limit on files, and
+// always have 0 left.
+func free(path string) space {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
-		return 0
+		return space{}
 	}
-	return int64(st.Bavail) * st.Bsize
+	return space{int64(st.Bavail) * st.Bsize, int64(st.Ffree)}
 }
 
-// duAll is how much the files below some directories take, in bytes.
-func duAll(dirs []string) int64 {
-	var sum int64
+// duAll is what the files below some directories take.
+func duAll(dirs []string) (sum space) {
 	for _, dir := range dirs {
 		err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return nil //nolint:nilerr // it goes away while it is looked at
 			}
+			sum.files++
 			if info, err := d.Info(); err == nil {
 				if st, ok := info.Sys().(*syscall.Stat_t); ok {
-					sum += st.Blocks * 512
+					sum.bytes += st.Blocks * 512
 				}
 			}
 			return nil

@@ -91,6 +91,9 @@ func (e *engine) Args(b runner.Bundle, stateDir, logFile string) []string {
 // panicLog is written when the engine itself breaks down.
 const panicLog = "panic.log"
 
+// RunArgs implements oci.Engine.
+func (e *engine) RunArgs() []string { return nil }
+
 // Spec implements oci.Engine.
 func (e *engine) Spec(b runner.Bundle) (*specs.Spec, error) {
 	s := oci.BaseSpec(b)

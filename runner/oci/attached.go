@@ -92,7 +92,8 @@ func (d *Driver) RunToEnd(ctx context.Context, b runner.Bundle, out io.Writer) (
 // attached runs the engine's command until the container has ended. The command
 // dies with this process, and the container by its control group.
 func (d *Driver) attached(ctx context.Context, b runner.Bundle, state, logFile string, out io.Writer) (unix.WaitStatus, error) {
-	args := append(d.engine.Args(b, state, logFile), "run", "--bundle", b.Dir, b.ID)
+	args := append(d.engine.Args(b, state, logFile), "run")
+	args = append(append(args, d.engine.RunArgs()...), "--bundle", b.Dir, b.ID)
 	// A pipe of our own: what the container left running may hold it open, and
 	// must not hold us.
 	pr, pw, err := os.Pipe()

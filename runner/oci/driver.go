@@ -26,6 +26,9 @@ type Engine interface {
 	// Args returns the global arguments of the engine's command for a
 	// container with its own state directory and log file.
 	Args(b runner.Bundle, stateDir, logFile string) []string
+	// RunArgs returns what "run" needs so that a container's control group, which
+	// tells why it ended, is there after the end.
+	RunArgs() []string
 	// Started reports whether the engine's state says that a container was
 	// started.
 	Started(stateDir, id string) bool

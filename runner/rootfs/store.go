@@ -295,8 +295,12 @@ func emptyOut(dir string) error {
 	return errors.Join(errs...)
 }
 
+// reservedFiles is how many files the host's file system must have room for: a
+// disk without inodes is full too. Some have no limit, and say that there are 0.
+const reservedFiles = 10_000
+
 // room refuses with Unavailable when the backing file system has less than the
-// reserve and need bytes left.
+// reserve and need bytes left, or hardly any inode.
 func (s *Store) room(need int64) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(s.dir, &st); err != nil {
@@ -305,6 +309,9 @@ func (s *Store) room(need int64) error {
 	free := int64(st.Bavail) * st.Bsize
 	if free-need < s.reserve {
 		return fault.New(fault.Unavailable, "the runner's disk is full: %d MiB free, %d MiB kept in reserve", free>>20, s.reserve>>20)
+	}
+	if st.Files > reservedFiles && st.Ffree < reservedFiles {
+		return fault.New(fault.Unavailable, "the runner's disk is full: it has room for %d more files, and %d are kept in reserve", st.Ffree, reservedFiles)
 	}
 	return nil
 }

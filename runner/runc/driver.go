@@ -82,6 +82,9 @@ func (e *engine) Args(_ runner.Bundle, stateDir, logFile string) []string {
 	return []string{"--root", stateDir, "--log", logFile, "--log-format", "json"}
 }
 
+// RunArgs implements oci.Engine.
+func (e *engine) RunArgs() []string { return []string{"--keep"} }
+
 // Spec implements oci.Engine.
 func (e *engine) Spec(b runner.Bundle) (*specs.Spec, error) {
 	if b.UserNS == 0 || !b.IDMapped {
