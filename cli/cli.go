@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -161,12 +162,15 @@ func (a *App) Run(ctx context.Context, root *cobra.Command) int {
 
 // explain adds to an error what a person can do about it.
 func (a *App) explain(err error) string {
-	text := err.Error()
+	text := strings.TrimPrefix(err.Error(), "daytona: ") // an error of the Go client begins as ours do
 	switch {
 	case errors.Is(err, daytona.ErrUnauthorized):
 		text += " - run 'daytona login' to reauthenticate"
 	case errors.Is(err, daytona.ErrForbidden):
 		text += " - check that your API key has sufficient permissions for this action"
+	}
+	if errors.Is(err, daytona.ErrUnsupported) {
+		text += ": it is of another version than this command line, or was built without that. `daytona version` says which this one is"
 	}
 	var lost *daytona.ConnectionError
 	if errors.As(err, &lost) {

@@ -31,12 +31,21 @@ func localImage(ctx context.Context, source string) (image v1.Image, release fun
 	if err != nil {
 		return nil, nil, err
 	}
-	image, release, err = fromArchive(file)
+	image, closeArchive, err := fromArchive(file)
 	if err != nil {
 		_ = os.Remove(file)
 		return nil, nil, err
 	}
-	return image, func() { release(); _ = os.Remove(file) }, nil
+	return image, func() { closeArchive(); _ = os.Remove(file) }, nil
+}
+
+// engines are the programs that can write an image of this machine into a file:
+// Docker's and Podman's own, and what reads the storage of containers without
+// either. What they print is the file, if they are not told its name.
+var engines = [][]string{
+	{"docker", "save", "{image}"},
+	{"podman", "save", "{image}"},
+	{"skopeo", "copy", "-q", "containers-storage:{image}", "docker-archive:{file}"},
 }
 
 // save has an engine write an image into a file.
@@ -51,8 +60,8 @@ func save(ctx context.Context, image string) (path string, err error) {
 		}
 	}()
 	var said []string
-	for _, engine := range []string{"docker", "podman"} {
-		program, lookErr := exec.LookPath(engine)
+	for _, engine := range engines {
+		program, lookErr := exec.LookPath(engine[0])
 		if lookErr != nil {
 			continue
 		}
@@ -60,7 +69,11 @@ func save(ctx context.Context, image string) (path string, err error) {
 			return "", err
 		}
 		var problem strings.Builder
-		cmd := exec.CommandContext(ctx, program, "save", image)
+		args := make([]string, len(engine)-1)
+		for i, word := range engine[1:] {
+			args[i] = strings.NewReplacer("{image}", image, "{file}", file.Name()).Replace(word)
+		}
+		cmd := exec.CommandContext(ctx, program, args...)
 		cmd.Stdout, cmd.Stderr = file, &problem
 		if err := cmd.Run(); err == nil {
 			return file.Name(), nil
@@ -68,10 +81,10 @@ func save(ctx context.Context, image string) (path string, err error) {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		said = append(said, engine+": "+strings.TrimSpace(problem.String()))
+		said = append(said, engine[0]+": "+strings.TrimSpace(problem.String()))
 	}
 	if len(said) == 0 {
-		return "", fmt.Errorf("image '%s' not found locally: it is no file, and neither docker nor podman is installed here", image)
+		return "", fmt.Errorf("image '%s' not found locally: it is no file, and none of docker, podman and skopeo is installed here", image)
 	}
 	return "", fmt.Errorf("image '%s' not found locally (%s)", image, strings.Join(said, "; "))
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -124,11 +125,19 @@ func (a *App) ssh() *cobra.Command {
 			if len(words) < 2 {
 				return errors.New("the server did not say how to connect")
 			}
+			trust, forget, err := a.knownHost(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer forget()
 			program, err := exec.LookPath("ssh")
 			if err != nil {
 				return fmt.Errorf("this machine has no ssh program. Install OpenSSH, or type: daytona exec -t %s", args[0])
 			}
-			run := exec.CommandContext(cmd.Context(), program, words[1:]...)
+			if !a.Interactive {
+				trust = append(trust, "-T") // nobody sits there
+			}
+			run := exec.CommandContext(cmd.Context(), program, append(trust, words[1:]...)...)
 			run.Stdin, run.Stdout, run.Stderr = os.Stdin, os.Stdout, os.Stderr
 			err = run.Run()
 			var failed *exec.ExitError
@@ -141,6 +150,46 @@ func (a *App) ssh() *cobra.Command {
 	cmd.Flags().IntVar(&minutes, "expires", 1440, "Minutes for which the token is valid")
 	cmd.ValidArgsFunction = a.completeSandboxes
 	return cmd
+}
+
+// knownHost gives ssh the host keys that the server has told by its API, so that
+// nobody has to believe a fingerprint. A server that tells none is for ssh to
+// judge.
+func (a *App) knownHost(ctx context.Context) (options []string, forget func(), err error) {
+	client, err := a.client()
+	if err != nil {
+		return nil, nil, err
+	}
+	about, err := client.Config(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(about.SSHGatewayHostKeys) == 0 {
+		return nil, func() {}, nil
+	}
+	file, err := os.CreateTemp("", "daytona-known-hosts-*")
+	if err != nil {
+		return nil, nil, err
+	}
+	forget = func() { _ = os.Remove(file.Name()) }
+	_, err = file.WriteString(knownHosts(about.SSHGatewayHost, about.SSHGatewayPort, about.SSHGatewayHostKeys))
+	if err = errors.Join(err, file.Close()); err != nil {
+		forget()
+		return nil, nil, err
+	}
+	return []string{"-o", `UserKnownHostsFile="` + filepath.ToSlash(file.Name()) + `"`, "-o", "StrictHostKeyChecking=yes", "-o", "UpdateHostKeys=no"}, forget, nil
+}
+
+// knownHosts is a file of host keys as OpenSSH reads it.
+func knownHosts(host string, port int, keys []string) string {
+	if port != 0 && port != 22 {
+		host = fmt.Sprintf("[%s]:%d", host, port)
+	}
+	var b strings.Builder
+	for _, key := range keys {
+		fmt.Fprintf(&b, "%s %s\n", host, key)
+	}
+	return b.String()
 }
 
 func (a *App) previewURL() *cobra.Command {
@@ -217,6 +266,9 @@ sandbox's image.`,
 			}
 			if err != nil {
 				return err
+			}
+			if logs.Output == "" && session == "" && a.Terminal {
+				fmt.Fprintf(a.Err, "%s\n", "Nothing has been printed. This shows the image's own program; what `daytona exec` ran was shown there, and commands of sessions are named by --session and --command.")
 			}
 			_, err = io.WriteString(a.Out, logs.Output)
 			return err

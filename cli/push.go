@@ -26,8 +26,8 @@ func (a *App) snapshotPush() *cobra.Command {
 		Short: "Push local snapshot",
 		Long: `Push a local image to the server and make a snapshot of it.
 
-The image is one of Docker or Podman on this machine, by its name and tag, or an
-archive: what "docker save" and "podman save" write, or an OCI archive or layout.`,
+The image is one of Docker or Podman on this machine, by its name and tag (with
+skopeo also one in the storage of containers without either), or an archive: what "docker save" and "podman save" write, or an OCI archive or layout.`,
 		Example: `  daytona snapshot push tools:1.0 --name tools
   daytona snapshot push ./image.tar --name mine --cpu 2`,
 		Args: cobra.ExactArgs(1),
@@ -55,7 +55,7 @@ func (a *App) push(ctx context.Context, source string, p daytona.SnapshotParams)
 		return err
 	}
 	access, err := client.Registries.PushAccess(ctx)
-	if errors.Is(err, daytona.ErrNotFound) {
+	if errors.Is(err, daytona.ErrUnsupported) {
 		return fmt.Errorf("this server takes no images from other machines. Put the image into a registry that it can reach, and use: daytona snapshot create %s --image IMAGE", p.Name)
 	}
 	if err != nil {

@@ -9,10 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"daytona/api"
 	daytona "daytona/sdk/go"
@@ -217,121 +216,19 @@ func (a *App) runCreate(cmd *cobra.Command, f createFlags) error {
 		"Run a command:           daytona exec " + name + " -- ls -la",
 		"Connect via SSH:         daytona ssh " + name,
 	}
-	if preview, err := sb.PreviewURL(ctx, webTerminal); err == nil {
-		lines = append(lines, "Open the Web Terminal:   "+preview.URL)
+	if link, err := sb.SignedPreviewURL(ctx, webTerminal, terminalLink); err == nil { // a link that a browser can open
+		lines = append(lines, "Open the Web Terminal:   "+link.URL)
 	}
 	a.say("%s", strings.Join(lines, "\n "))
 	return nil
 }
 
-// webTerminal is the port of a terminal for browsers in each sandbox.
-const webTerminal = 22222
-
-func (a *App) list(cursors bool) *cobra.Command {
-	var format, cursor string
-	var page, limit int
-	var verbose bool
-	cmd := &cobra.Command{
-		Use:     "list",
-		Aliases: []string{"ls"},
-		Short:   "List sandboxes",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := a.client()
-			if err != nil {
-				return err
-			}
-			if limit < 1 || page < 1 {
-				return usage("--page and --limit count from 1")
-			}
-			byCursor := cmd.Flags().Changed("cursor")
-			if format != "" && !byCursor && !cursors {
-				return a.listJSON(cmd.Context(), client, format, page, limit, cmd.Flags().Changed("page"))
-			}
-			filter := daytona.Filter{Limit: limit}
-			for n := 1; n < page; n++ { // pages are steps of the cursor
-				got, err := client.ListPage(cmd.Context(), filter, cursor)
-				if err != nil {
-					return err
-				}
-				if got.NextCursor == nil {
-					return usage("there is no page %d", page)
-				}
-				cursor = *got.NextCursor
-			}
-			got, err := client.ListPage(cmd.Context(), filter, cursor)
-			if err != nil {
-				return err
-			}
-			if format != "" {
-				return a.show(format, got)
-			}
-			a.showSandboxes(got)
-			return nil
-		},
-	}
-	formatFlag(cmd, &format)
-	cmd.Flags().StringVarP(&cursor, "cursor", "c", "", "Where to read on, as an earlier list has said")
-	cmd.Flags().IntVarP(&page, "page", "p", 1, "Page number for pagination (starting from 1)")
-	cmd.Flags().IntVarP(&limit, "limit", "l", 100, "Maximum number of items per page")
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "Include verbose output")
-	cmd.MarkFlagsMutuallyExclusive("cursor", "page")
-	return cmd
-}
-
-// listJSON prints a bare list of sandboxes: all, or one page.
-func (a *App) listJSON(ctx context.Context, client *daytona.Client, format string, page, limit int, one bool) error {
-	all := []api.Sandbox{}
-	for {
-		got, err := client.Page(ctx, page, limit)
-		if err != nil {
-			return err
-		}
-		all = append(all, got.Items...)
-		if page++; one || page > got.TotalPages {
-			return a.show(format, all)
-		}
-	}
-}
-
-// rank orders states for a list.
-func rank(state api.SandboxState) int {
-	order := []api.SandboxState{api.SandboxCreating, api.SandboxStarted, api.SandboxError, api.SandboxStopped}
-	if i := slices.Index(order, state); i >= 0 {
-		return i
-	}
-	return len(order)
-}
-
-func (a *App) showSandboxes(got api.ListSandboxesResponse) {
-	if len(got.Items) == 0 {
-		a.say("No sandboxes found")
-		fmt.Fprintln(a.Out, "Create one with: daytona sandbox create")
-		return
-	}
-	slices.SortStableFunc(got.Items, func(x, y api.SandboxListItem) int {
-		if d := rank(x.State) - rank(y.State); d != 0 {
-			return d
-		}
-		return y.CreatedAt.Compare(x.CreatedAt.Time)
-	})
-	var rows [][]string
-	for _, item := range got.Items {
-		last := item.UpdatedAt.Time
-		if item.LastActivityAt != nil {
-			last = item.LastActivityAt.Time
-		}
-		name := item.Name
-		if name == item.ID {
-			name = "-"
-		}
-		rows = append(rows, []string{item.ID, name, stateText(string(item.State)), item.Target, ago(a.Now(), last)})
-	}
-	a.table([]string{"Sandbox", "Name", "State", "Region", "Last Event"}, rows)
-	if got.NextCursor != nil && *got.NextCursor != "" {
-		fmt.Fprintf(a.Out, "Next cursor: %s\n", *got.NextCursor)
-	}
-}
+// webTerminal is the port of a terminal for browsers in each sandbox, and
+// terminalLink how long the link to it that create prints is good.
+const (
+	webTerminal  = 22222
+	terminalLink = time.Hour
+)
 
 // stateText is a state for people.
 func stateText(state string) string {
@@ -397,169 +294,4 @@ func (a *App) sandboxLines(info api.Sandbox, verbose bool) [][2]string {
 		}...)
 	}
 	return lines
-}
-
-// act is a command that does one thing to one sandbox, to several, or with
-// --all to all.
-type act struct {
-	doing, past string // "Stopping", "stopped"
-	do          func(ctx context.Context, sb *daytona.Sandbox) error
-	one         string // what is said for one, with its name
-	fits        func(api.SandboxState) bool
-}
-
-// atATime is how many sandboxes are worked on at once by --all.
-const atATime = 10
-
-func (a *App) actOn(cmd *cobra.Command, args []string, all, yes bool, x act) error {
-	ctx := cmd.Context()
-	if !all {
-		if helpWithout(cmd, args) {
-			return nil
-		}
-		for _, name := range args {
-			sb, err := a.get(ctx, name)
-			if err != nil {
-				return err
-			}
-			done := a.spin(x.doing + " sandbox")
-			err = x.do(ctx, sb)
-			done()
-			if err != nil {
-				return err
-			}
-			a.say(x.one, name)
-		}
-		return nil
-	}
-	if len(args) > 0 {
-		return usage("give names, or --all, not both")
-	}
-	return a.actOnAll(ctx, yes, x)
-}
-
-func (a *App) actOnAll(ctx context.Context, yes bool, x act) error {
-	client, err := a.client()
-	if err != nil {
-		return err
-	}
-	verb := strings.ToLower(strings.TrimSuffix(x.past, "ed"))
-	verb = map[string]string{"delet": "delete", "stopp": "stop", "start": "start"}[verb]
-	var items []api.SandboxListItem
-	for item, err := range client.List(ctx, daytona.Filter{Limit: 200}) {
-		if err != nil {
-			return err
-		}
-		if x.fits == nil || x.fits(item.State) {
-			items = append(items, item)
-		}
-	}
-	if len(items) == 0 {
-		a.say("No sandboxes to %s", verb)
-		return nil
-	}
-	if err := a.confirm(ctx, yes, fmt.Sprintf("%s all %d sandboxes?", strings.ToUpper(verb[:1])+verb[1:], len(items))); err != nil {
-		return err
-	}
-	done := a.spin(fmt.Sprintf("%s %d sandboxes", x.doing, len(items)))
-	defer done()
-	var mu sync.Mutex
-	var failures []string
-	var group errgroup.Group
-	group.SetLimit(atATime)
-	for _, item := range items {
-		group.Go(func() error {
-			sb, err := client.Get(ctx, item.ID)
-			if err == nil {
-				err = x.do(ctx, sb)
-			}
-			if err != nil && !errors.Is(err, daytona.ErrNotFound) {
-				mu.Lock()
-				failures = append(failures, fmt.Sprintf("Failed to %s sandbox %s: %v", verb, item.ID, err))
-				mu.Unlock()
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // failures are kept above
-	done()
-	for _, text := range failures {
-		fmt.Fprintln(a.Err, text)
-	}
-	a.say("%s %d sandboxes", strings.ToUpper(x.past[:1])+x.past[1:], len(items)-len(failures))
-	if len(failures) > 0 {
-		return &ExitError{1}
-	}
-	return nil
-}
-
-func (a *App) start() *cobra.Command {
-	var all bool
-	cmd := &cobra.Command{
-		Use: "start [SANDBOX_ID]", Short: "Start a sandbox",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.actOn(cmd, args, all, true, act{
-				doing: "Starting", past: "started", one: "Sandbox %s started",
-				do:   func(ctx context.Context, sb *daytona.Sandbox) error { return sb.Start(ctx) },
-				fits: func(s api.SandboxState) bool { return s == api.SandboxStopped || s == api.SandboxArchived },
-			})
-		},
-	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "Start all sandboxes")
-	cmd.ValidArgsFunction = a.completeSandboxes
-	return cmd
-}
-
-func (a *App) stop() *cobra.Command {
-	var all, force, yes bool
-	cmd := &cobra.Command{
-		Use: "stop [SANDBOX_ID]", Short: "Stop a sandbox",
-		Long: "Stop a sandbox. Its files stay, and it can be started again.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.actOn(cmd, args, all, yes, act{
-				doing: "Stopping", past: "stopped", one: "Sandbox %s stopped",
-				do:   func(ctx context.Context, sb *daytona.Sandbox) error { return sb.Stop(ctx, force) },
-				fits: func(s api.SandboxState) bool { return s == api.SandboxStarted },
-			})
-		},
-	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "Stop all sandboxes")
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "Do not ask programs to end first")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "Do not ask whether all are meant")
-	cmd.ValidArgsFunction = a.completeSandboxes
-	return cmd
-}
-
-func (a *App) delete() *cobra.Command {
-	var all, force, yes bool
-	cmd := &cobra.Command{
-		Use: "delete [SANDBOX_ID]", Aliases: []string{"remove", "rm"}, Short: "Delete a sandbox",
-		Long: "Delete a sandbox with everything in it. With --all a person is asked first; --yes or --force answers beforehand.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.actOn(cmd, args, all, yes || force, act{
-				doing: "Deleting", past: "deleted", one: "Sandbox %s deleted",
-				do: func(ctx context.Context, sb *daytona.Sandbox) error { return sb.Delete(ctx) },
-			})
-		},
-	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "Delete all sandboxes")
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "Force delete")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "Do not ask whether all are meant")
-	cmd.ValidArgsFunction = a.completeSandboxes
-	return cmd
-}
-
-func (a *App) archive() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "archive [SANDBOX_ID]", Short: "Archive a sandbox",
-		Long: "Archive a stopped sandbox: its files move to cheaper storage until it is started again.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.actOn(cmd, args, false, true, act{
-				doing: "Archiving", past: "archived", one: "Sandbox %s marked for archival",
-				do: func(ctx context.Context, sb *daytona.Sandbox) error { return sb.Archive(ctx) },
-			})
-		},
-	}
-	cmd.ValidArgsFunction = a.completeSandboxes
-	return cmd
 }

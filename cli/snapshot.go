@@ -161,11 +161,7 @@ func (a *App) snapshotList() *cobra.Command {
 			})
 			var rows [][]string
 			for _, s := range got.Items {
-				size := "-"
-				if s.Size != nil {
-					size = fmt.Sprintf("%.2f GB", *s.Size)
-				}
-				rows = append(rows, []string{s.Name, stateText(string(s.State)), size, ago(a.Now(), s.CreatedAt.Time)})
+				rows = append(rows, []string{s.Name, stateText(string(s.State)), sizeText(s.Size), ago(a.Now(), s.CreatedAt.Time)})
 			}
 			a.table([]string{"Snapshot", "State", "Size", "Created"}, rows)
 			return nil
@@ -175,6 +171,17 @@ func (a *App) snapshotList() *cobra.Command {
 	cmd.Flags().IntVarP(&page, "page", "p", 1, "Page number for pagination (starting from 1)")
 	cmd.Flags().IntVarP(&limit, "limit", "l", 100, "Maximum number of items per page")
 	return cmd
+}
+
+// sizeText is a size in GB for people.
+func sizeText(gb *float64) string {
+	switch {
+	case gb == nil:
+		return "-"
+	case *gb < 0.01:
+		return "< 0.01 GB"
+	}
+	return fmt.Sprintf("%.2f GB", *gb)
 }
 
 func (a *App) snapshotDelete() *cobra.Command {

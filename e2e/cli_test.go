@@ -16,7 +16,8 @@ import (
 )
 
 // TestCLI drives the command line as people do, against the server. A script
-// calls its sandboxes $BOX and something; they are deleted at its end.
+// calls its sandboxes and snapshots $BOX and something; they are deleted at its
+// end.
 func TestCLI(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/cli",
@@ -39,6 +40,15 @@ func cleanCLI(t *testing.T, prefix string) {
 	for _, sb := range all {
 		if strings.HasPrefix(sb.Name, prefix) {
 			err = errors.Join(err, shared.api.delete(ctx, sb.ID))
+		}
+	}
+	var snapshots struct {
+		Items []struct{ ID, Name string }
+	}
+	err = errors.Join(err, shared.api.do(ctx, "GET", "/snapshots?limit=200", nil, &snapshots))
+	for _, snap := range snapshots.Items {
+		if strings.HasPrefix(snap.Name, prefix) {
+			err = errors.Join(err, shared.api.do(ctx, "DELETE", "/snapshots/"+snap.ID, nil, nil))
 		}
 	}
 	if err != nil && status(err) != http.StatusNotFound {

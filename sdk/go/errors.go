@@ -24,6 +24,7 @@ var (
 	ErrUnprocessable = errors.New("cannot be done here")      // 422
 	ErrRateLimited   = errors.New("too many requests")        // 429
 	ErrUnavailable   = errors.New("server unavailable")       // 502, 503, 504
+	ErrUnsupported   = errors.New("not offered")              // this server knows nothing of the kind
 	ErrServer        = errors.New("server error")             // any other of 500 and above
 	ErrFailed        = errors.New("failed")                   // a sandbox or snapshot came to an error state
 )
@@ -41,6 +42,9 @@ type Error struct {
 // Error returns the server's message.
 func (e *Error) Error() string {
 	text := e.Message
+	if e.unsupported() {
+		text = fmt.Sprintf("this server does not offer %s %s", e.Method, e.Path)
+	}
 	if text == "" {
 		text = http.StatusText(e.StatusCode)
 	}
@@ -48,6 +52,12 @@ func (e *Error) Error() string {
 		text += " (request " + e.RequestID + ")"
 	}
 	return text
+}
+
+// unsupported tells a server without such a route from one without such an
+// object: both answer 404.
+func (e *Error) unsupported() bool {
+	return e.StatusCode == http.StatusNotFound && e.Message == "Cannot "+e.Method+" "+e.Path
 }
 
 // Is makes an Error one of the kinds above.
@@ -60,6 +70,9 @@ func (e *Error) Is(target error) bool {
 	case http.StatusForbidden:
 		return target == ErrForbidden
 	case http.StatusNotFound:
+		if e.unsupported() {
+			return target == ErrUnsupported
+		}
 		return target == ErrNotFound
 	case http.StatusRequestTimeout:
 		return target == ErrTimeout

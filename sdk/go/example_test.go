@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
+	"net/http"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"daytona/api"
 	daytona "daytona/sdk/go"
 )
 
@@ -301,4 +305,221 @@ func ExampleSnapshots_List() {
 	}
 	fmt.Println(found)
 	// Output: true
+}
+
+// browser finds names below localhost on this machine, as browsers and curl do
+// without asking the DNS.
+var browser = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+	if host, port, err := net.SplitHostPort(address); err == nil && strings.HasSuffix(host, ".localhost") {
+		address = net.JoinHostPort("127.0.0.1", port)
+	}
+	return new(net.Dialer).DialContext(ctx, network, address)
+}}}
+
+func ExampleSandbox_SignedPreviewURL() {
+	ctx, sandbox, done := create()
+	defer done()
+	session := must(sandbox.Process.CreateSession(ctx, "web"))
+	must(session.Start(ctx, "mkdir -p site && echo seen > site/index.html && python3 -m http.server 3000 -d site"))
+	for ports := must(sandbox.Ports(ctx)); !slices.Contains(ports, 3000); ports = must(sandbox.Ports(ctx)) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	link := must(sandbox.SignedPreviewURL(ctx, 3000, time.Minute))
+	see := func() (int, string) {
+		res := must(browser.Get(link.URL))
+		defer res.Body.Close()
+		return res.StatusCode, string(must(io.ReadAll(res.Body)))
+	}
+	status, text := see()
+	fmt.Print(status, " ", text)
+	check(sandbox.ExpireSignedPreviewURL(ctx, 3000, link.Token))
+	status, _ = see()
+	fmt.Println(status)
+	// Output:
+	// 200 seen
+	// 401
+}
+
+func ExampleSandbox_SSHAccess() {
+	ctx, sandbox, done := create()
+	defer done()
+	client := must(daytona.New())
+	access := must(sandbox.SSHAccess(ctx, time.Hour))
+	fmt.Println(strings.HasPrefix(access.SSHCommand, "ssh "), len(must(sandbox.SSHAccesses(ctx))))
+	fmt.Println(must(client.ValidateSSHAccess(ctx, access.Token)).SandboxID == sandbox.ID)
+	check(sandbox.RevokeSSHAccess(ctx, access.Token))
+	fmt.Println(must(client.ValidateSSHAccess(ctx, access.Token)).Valid)
+	// Output:
+	// true 1
+	// true
+	// false
+}
+
+func ExampleSandbox_Metrics() {
+	ctx, sandbox, done := create()
+	defer done()
+	used := must(sandbox.Metrics(ctx))
+	fmt.Println(used.MemTotal > 0, used.DiskTotal >= used.DiskUsed)
+	fmt.Println(must(sandbox.HomeDir(ctx)))
+	check(sandbox.KeepAlive(ctx))
+	check(sandbox.SetPublic(ctx, true))
+	fmt.Println(must(sandbox.Refresh(ctx)).Public)
+	// Output:
+	// true true
+	// /home/daytona
+	// true
+}
+
+func ExampleInterpreter_Stream() {
+	ctx, sandbox, done := create()
+	defer done()
+	own := must(sandbox.Interpreter.CreateContext(ctx, "/tmp", daytona.Python))
+	for event, err := range sandbox.Interpreter.Stream(ctx, daytona.Piece{Context: own.ID, Code: "import os\nprint(os.getcwd())\n1/0"}) {
+		check(err)
+		switch event.Type {
+		case "stdout":
+			fmt.Print(event.Text)
+		case "error":
+			fmt.Println(event.Name)
+		}
+	}
+	check(sandbox.Interpreter.DeleteContext(ctx, own.ID))
+	// Output:
+	// /tmp
+	// ZeroDivisionError
+}
+
+func ExampleAPIKeys() {
+	ctx := context.Background()
+	client := must(daytona.New())
+	made := must(client.APIKeys.Create(ctx, api.CreateAPIKey{
+		Name: fmt.Sprint("example-", time.Now().UnixNano()), Permissions: []api.Permission{"write:sandboxes"}}))
+	other := must(daytona.New(daytona.WithAPIKey(made.Value)))
+	fmt.Println(must(other.APIKeys.Current(ctx)).Name == made.Name)
+	check(client.APIKeys.Delete(ctx, made.Name))
+	_, err := other.APIKeys.Current(ctx)
+	fmt.Println(errors.Is(err, daytona.ErrUnauthorized))
+	// Output:
+	// true
+	// true
+}
+
+func ExampleRegistries() {
+	ctx := context.Background()
+	client := must(daytona.New())
+	made := must(client.Registries.Create(ctx, daytona.Registry{Name: fmt.Sprint("example-", time.Now().UnixNano()),
+		URL: "https://registry.example.com", Username: "robot", Password: "secret"}))
+	made.Username = "other"
+	fmt.Println(must(client.Registries.Update(ctx, made.ID, made)).Username)
+	check(client.Registries.Delete(ctx, made.ID))
+	_, err := client.Registries.Get(ctx, made.ID)
+	fmt.Println(errors.Is(err, daytona.ErrNotFound))
+	// Output:
+	// other
+	// true
+}
+
+func ExampleOrganizations_List() {
+	ctx := context.Background()
+	client := must(daytona.New())
+	for _, organization := range must(client.Organizations.List(ctx)) {
+		fmt.Println(organization.ID == must(client.Organizations.Get(ctx, organization.ID)).ID)
+	}
+	fmt.Println(len(must(client.Regions(ctx))) > 0, must(client.Me(ctx)).ID != "", must(client.Config(ctx)).Version != "")
+	// Output:
+	// true
+	// true true true
+}
+
+// An image is described line by line; the files that it copies are sent along.
+func ExampleSnapshots_Create() {
+	ctx := context.Background()
+	client := must(daytona.New())
+	dir := must(os.MkdirTemp("", "example-"))
+	defer os.RemoveAll(dir)
+	name := fmt.Sprint("example-", time.Now().UnixNano())
+	check(os.WriteFile(filepath.Join(dir, "greeting.txt"), []byte("hello from "+name+"\n"), 0o644))
+	image := daytona.ImageFrom("scratch").
+		AddLocalFile("/bin/busybox", "/bin/busybox").
+		Lines(`RUN ["/bin/busybox", "--install", "-s", "/bin"]`).
+		AddLocalFile(filepath.Join(dir, "greeting.txt"), "/srv/greeting.txt").
+		Run("echo this is in the log").
+		Env(map[string]string{"LANG": "C.UTF-8"}).
+		Workdir("/srv").
+		Entrypoint("sleep", "infinity")
+
+	var log strings.Builder
+	snapshot := must(client.Snapshots.Create(ctx, daytona.SnapshotParams{
+		Name: name, Image: image, Resources: daytona.Resources{CPU: 1, Memory: 1, Disk: 3},
+		OnLog: func(text string) { log.WriteString(text) },
+	}))
+	defer client.Snapshots.Delete(ctx, snapshot.ID)
+	fmt.Println(snapshot.State, strings.Contains(log.String(), "this is in the log"))
+
+	sandbox := must(client.Create(ctx, daytona.CreateParams{Snapshot: name}))
+	defer sandbox.Delete(ctx)
+	run := must(sandbox.Process.Run(ctx, "cat /srv/greeting.txt"))
+	fmt.Println(run.Output == "hello from "+name+"\n")
+
+	_, err := client.Snapshots.Create(ctx, daytona.SnapshotParams{Name: name + "-bad", Image: image.Run("exit 3 # " + name)})
+	fmt.Println(errors.Is(err, daytona.ErrFailed))
+	check(client.Snapshots.Delete(ctx, must(client.Snapshots.Get(ctx, name+"-bad")).ID))
+	// Output:
+	// active true
+	// true
+	// true
+}
+
+// A sandbox of an image needs no snapshot: the server builds it, or finds it
+// already built.
+func ExampleImageFromDockerfile() {
+	ctx := context.Background()
+	client := must(daytona.New())
+	dir := must(os.MkdirTemp("", "example-"))
+	defer os.RemoveAll(dir)
+	check(os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(`FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "--install", "-s", "/bin"]
+ENTRYPOINT ["sh", "-c", "echo ready; sleep 1000"]
+`), 0o644))
+	check(os.WriteFile(filepath.Join(dir, "busybox"), must(os.ReadFile("/bin/busybox")), 0o755))
+	sandbox := must(client.Create(ctx, daytona.CreateParams{Image: daytona.ImageFromDockerfile(filepath.Join(dir, "Dockerfile"), "")}))
+	defer sandbox.Delete(ctx)
+	for chunk, err := range sandbox.Process.FollowEntrypoint(ctx) {
+		check(err)
+		fmt.Print(string(chunk.Text))
+		break
+	}
+	// Output: ready
+}
+
+// What the server was built without is told apart from what is not there.
+func ExampleVolumes_GetOrCreate() {
+	ctx := context.Background()
+	client := must(daytona.New())
+	volume, err := client.Volumes.GetOrCreate(ctx, "shared")
+	if errors.Is(err, daytona.ErrUnsupported) {
+		fmt.Println("this server has no volumes")
+		return
+	}
+	check(err)
+	must(client.Create(ctx, daytona.CreateParams{Volumes: []api.SandboxVolume{{VolumeID: volume.ID, MountPath: "/shared"}}}))
+}
+
+// The snapshot must have a desktop.
+func ExampleComputer() {
+	ctx := context.Background()
+	client := must(daytona.New())
+	sandbox := must(client.Create(ctx, daytona.CreateParams{Snapshot: "daytona-desktop"}))
+	defer sandbox.Delete(ctx)
+	computer := sandbox.Computer
+	check(computer.Start(ctx))
+	check(computer.MoveMouse(ctx, daytona.Point{X: 40, Y: 50}))
+	fmt.Println(must(computer.Cursor(ctx)))
+	picture := must(computer.Screenshot(ctx, daytona.Screenshot{Format: "png"}))
+	fmt.Println(string(picture[1:4]), len(must(computer.Displays(ctx))))
+	check(computer.Stop(ctx))
+	// Output:
+	// {40 50}
+	// PNG 1
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"iter"
 	"maps"
 	"net/http"
 	"net/url"
@@ -195,83 +193,6 @@ func (c *Client) Get(ctx context.Context, idOrName string) (*Sandbox, error) {
 	return c.sandbox(info), nil
 }
 
-// Filter says which sandboxes to list. Everything may be left out.
-type Filter struct {
-	Labels map[string]string // all of them, with these values
-	States []api.SandboxState
-	Limit  int // of one request, 100 when 0
-}
-
-// List yields sandboxes, newest first, reading on as needed. After an error it
-// ends.
-//
-//	for item, err := range client.List(ctx, daytona.Filter{}) {
-//		if err != nil {
-//			return err
-//		}
-//		fmt.Println(item.Name, item.State)
-//	}
-func (c *Client) List(ctx context.Context, f Filter) iter.Seq2[api.SandboxListItem, error] {
-	return func(yield func(api.SandboxListItem, error) bool) {
-		for cursor := ""; ; {
-			page, err := c.ListPage(ctx, f, cursor)
-			if err != nil {
-				yield(api.SandboxListItem{}, err)
-				return
-			}
-			for _, item := range page.Items {
-				if !yield(item, nil) {
-					return
-				}
-			}
-			if page.NextCursor == nil || *page.NextCursor == "" {
-				return
-			}
-			cursor = *page.NextCursor
-		}
-	}
-}
-
-// ListPage returns one stretch of the list, from a cursor that an earlier one
-// gave, or from the start.
-func (c *Client) ListPage(ctx context.Context, f Filter, cursor string) (api.ListSandboxesResponse, error) {
-	query := url.Values{"limit": {strconv.Itoa(cmpOr(f.Limit, 100))}}
-	if cursor != "" {
-		query.Set("cursor", cursor)
-	}
-	if len(f.Labels) > 0 {
-		text, err := json.Marshal(f.Labels)
-		if err != nil {
-			return api.ListSandboxesResponse{}, err
-		}
-		query.Set("labels", string(text))
-	}
-	for _, state := range f.States {
-		query.Add("states", string(state))
-	}
-	return getAs[api.ListSandboxesResponse](ctx, c, c.path("sandbox"), query)
-}
-
-func cmpOr(a, b int) int {
-	if a != 0 {
-		return a
-	}
-	return b
-}
-
-// Find returns the first sandbox that a filter fits, and ErrNotFound when there
-// is none.
-func (c *Client) Find(ctx context.Context, f Filter) (*Sandbox, error) {
-	f.Limit = 1
-	for item, err := range c.List(ctx, f) {
-		if err != nil {
-			return nil, err
-		}
-		return c.Get(ctx, item.ID)
-	}
-	return nil, fmt.Errorf("%w: no sandbox has these labels and states", ErrNotFound)
-}
-
 // Info returns what was last heard of the sandbox.
 func (s *Sandbox) Info() api.Sandbox {
 	s.mu.Lock()
@@ -340,7 +261,7 @@ func (s *Sandbox) Stop(ctx context.Context, force bool) error {
 	if err := s.act(ctx, request{method: http.MethodPost, url: s.path("stop"), query: query}); err != nil {
 		return err
 	}
-	return s.await(ctx, "stopped", api.SandboxStopped, api.SandboxDestroyed, api.SandboxArchived)
+	return s.AwaitStopped(ctx)
 }
 
 // Delete removes a sandbox with everything in it. It may be repeated.
@@ -356,6 +277,12 @@ func (s *Sandbox) Archive(ctx context.Context) error {
 // AwaitStarted waits until the sandbox runs.
 func (s *Sandbox) AwaitStarted(ctx context.Context) error {
 	return s.await(ctx, "started", api.SandboxStarted)
+}
+
+// AwaitStopped waits until nothing runs in the sandbox any more. One that was
+// deleted or archived meanwhile has stopped as well.
+func (s *Sandbox) AwaitStopped(ctx context.Context) error {
+	return s.await(ctx, "stopped", api.SandboxStopped, api.SandboxDestroyed, api.SandboxArchived)
 }
 
 // AwaitDeleted waits until nothing is left of the sandbox.
@@ -443,59 +370,6 @@ func (s *Sandbox) KeepAlive(ctx context.Context) error {
 	return s.client.call(ctx, request{method: http.MethodPost, url: s.path("last-activity"), in: struct{}{}, again: true})
 }
 
-// PreviewURL returns where a port of the sandbox can be reached, and the token
-// that opens it: send it as header X-Daytona-Preview-Token.
-func (s *Sandbox) PreviewURL(ctx context.Context, port int) (api.PortPreviewURL, error) {
-	return getAs[api.PortPreviewURL](ctx, s.client, s.path("ports", strconv.Itoa(port), "preview-url"), nil)
-}
-
-// SignedPreviewURL is a preview that opens without a header for a time.
-type SignedPreviewURL struct {
-	SandboxID string `json:"sandboxId"`
-	Port      int    `json:"port"`
-	Token     string `json:"token"`
-	URL       string `json:"url"`
-}
-
-// SignedPreviewURL returns a link to a port that opens for whoever has it,
-// until it expires.
-func (s *Sandbox) SignedPreviewURL(ctx context.Context, port int, valid time.Duration) (SignedPreviewURL, error) {
-	query := url.Values{}
-	if valid > 0 {
-		query.Set("expiresInSeconds", strconv.Itoa(seconds(valid)))
-	}
-	return getAs[SignedPreviewURL](ctx, s.client, s.path("ports", strconv.Itoa(port), "signed-preview-url"), query)
-}
-
-// SSHAccess is a way in by SSH.
-type SSHAccess struct {
-	ID         string   `json:"id"`
-	SandboxID  string   `json:"sandboxId"`
-	Token      string   `json:"token"`
-	ExpiresAt  api.Time `json:"expiresAt"`
-	SSHCommand string   `json:"sshCommand"`
-}
-
-// SSHAccess makes a token with which the sandbox can be entered by SSH.
-func (s *Sandbox) SSHAccess(ctx context.Context, valid time.Duration) (SSHAccess, error) {
-	query := url.Values{}
-	if valid > 0 {
-		query.Set("expiresInMinutes", strconv.Itoa(max(1, int(valid/time.Minute))))
-	}
-	var out SSHAccess
-	err := s.client.call(ctx, request{method: http.MethodPost, url: s.path("ssh-access"), query: query, out: &out})
-	return out, err
-}
-
-// RevokeSSHAccess ends a token's validity, or with "" that of all.
-func (s *Sandbox) RevokeSSHAccess(ctx context.Context, token string) error {
-	query := url.Values{}
-	if token != "" {
-		query.Set("token", token)
-	}
-	return s.act(ctx, request{method: http.MethodDelete, url: s.path("ssh-access"), query: query, again: true})
-}
-
 // seconds rounds up, so that a limit that was set never becomes none.
 func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
@@ -515,11 +389,4 @@ func (s *Sandbox) dir(ctx context.Context, route string) (string, error) {
 		Dir string `json:"dir"`
 	}](ctx, s.client, s.toolbox(route), nil)
 	return out.Dir, err
-}
-
-// Page returns a page of the list with everything that is known of each
-// sandbox; pages count from 1.
-func (c *Client) Page(ctx context.Context, page, limit int) (api.PaginatedSandboxes, error) {
-	return getAs[api.PaginatedSandboxes](ctx, c, c.path("sandbox", "paginated"),
-		url.Values{"page": {strconv.Itoa(page)}, "limit": {strconv.Itoa(limit)}})
 }
