@@ -28,6 +28,7 @@ import (
 	"daytona/controlplane/snapshot"
 	"daytona/controlplane/suspension"
 	"daytona/controlplane/upload"
+	"daytona/internal/chunkstore"
 	"daytona/internal/fault"
 	"daytona/internal/keyring"
 )
@@ -65,6 +66,8 @@ type Config struct {
 	Uploads *upload.Service
 	// ImageBudget is how many bytes images may take on a runner; see image.Config.
 	ImageBudget int64
+	// Archives is where the files of archived sandboxes go; nil is nowhere.
+	Archives *chunkstore.Store
 	// SSH is where people log in to sandboxes; the zero value is nowhere.
 	SSH httpapi.SSHAddress
 	// Region is the id of the region of Runner. Defaults to "us".
@@ -139,7 +142,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	})
 	cp.sandboxes = sandbox.NewManager(sandbox.Config{
 		Store: c.Store, Runners: runners, Snapshots: cp.snapshots, Images: images, Regions: regions, Log: c.Log, Metrics: c.Metrics,
-		AnswerWithin: c.AnswerWithin, Resync: c.Resync, Now: c.Now,
+		Archives: c.Archives, AnswerWithin: c.AnswerWithin, Resync: c.Resync, Now: c.Now,
 	})
 	var err error
 	if err = regions.Bootstrap(ctx, c.Now()); err != nil {

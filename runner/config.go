@@ -40,6 +40,11 @@ type Roots interface {
 	RemoveImage(ctx context.Context, name string) error
 	// Commit makes an image of a root that is not mounted.
 	Commit(ctx context.Context, id, name string, change func(*ocispec.ImageConfig)) (rootfs.Image, error)
+	// Export writes what was written in a root; Import makes a root of that and
+	// of the image that Base identifies.
+	Export(ctx context.Context, id string, w io.Writer) error
+	Base(ctx context.Context, id string) (string, error)
+	Import(ctx context.Context, spec rootfs.RootSpec, base string, files io.Reader) error
 	// Reconcile removes every root whose id is not in keep.
 	Reconcile(ctx context.Context, keep []string) error
 }

@@ -30,8 +30,10 @@ const (
 	opStop   kind = "stop"
 	opKill   kind = "kill" // stop without grace
 	opDelete kind = "delete"
-	opDrop   kind = "drop"  // take out of the warm pool
-	opEnded  kind = "ended" // the container ended by itself
+	opDrop   kind = "drop"   // take out of the warm pool
+	opEnded  kind = "ended"  // the container ended by itself
+	opExport kind = "export" // read its files
+	opImport kind = "import"
 )
 
 // operation is one change under way.
@@ -48,12 +50,22 @@ var errDeleted = fault.New(fault.Conflict, "the sandbox is being deleted")
 // errForced cancels a graceful stop when a forced one comes.
 var errForced = errors.New("stop was forced")
 
+// errPreempted cancels reading a sandbox's files when something else is to be done
+// with it.
+var errPreempted = fault.New(fault.Conflict, "the sandbox was started, stopped or deleted meanwhile")
+
+// bound says whether an operation ends with the call that began it, since it
+// uses something of the caller's.
+func (k kind) bound() bool { return k == opExport || k == opImport }
+
 // yieldsTo says whether an operation under way is cancelled by one that comes,
 // instead of being waited for.
 func (k kind) yieldsTo(next kind) error {
 	switch {
-	case next == opDelete && (k == opCreate || k == opStart || k == opStop):
+	case next == opDelete && (k == opCreate || k == opStart || k == opStop || k == opImport):
 		return errDeleted
+	case k == opExport && next != opExport:
+		return errPreempted
 	case next == opKill && k == opStop:
 		return errForced
 	}
@@ -64,10 +76,11 @@ func (k kind) yieldsTo(next kind) error {
 // kind that is under way. check runs first, under the sandbox's lock: it may
 // decide that there is nothing to do, or refuse.
 //
-// fn is not bound to ctx: when ctx ends, operate returns and fn goes on.
+// fn is not bound to ctx: when ctx ends, operate returns and fn goes on. Only
+// kinds that are bound end with ctx, and are waited for.
 func (r *Runner) operate(ctx context.Context, id string, k kind, check func(*sandbox) (bool, error), fn func(context.Context, *sandbox) error) error {
 	for {
-		sb, err := r.entry(id, k == opCreate)
+		sb, err := r.entry(id, k == opCreate || k == opImport)
 		if err != nil {
 			return err
 		}
@@ -86,7 +99,7 @@ func (r *Runner) operate(ctx context.Context, id string, k kind, check func(*san
 			case <-ctx.Done():
 				return fault.Wrap(ctx.Err(), fault.Timeout, "sandbox %s: %s is still under way", id, op.kind)
 			}
-			if op.kind == k {
+			if op.kind == k && !k.bound() {
 				return op.err
 			}
 			continue
@@ -131,6 +144,11 @@ func (r *Runner) operate(ctx context.Context, id string, k kind, check func(*san
 		case <-op.done:
 			return op.err
 		case <-ctx.Done():
+			if k.bound() {
+				cancel(ctx.Err())
+				<-op.done
+				return op.err
+			}
 			return fault.Wrap(ctx.Err(), fault.Timeout, "sandbox %s: %s is still under way", id, k)
 		}
 	}

@@ -220,6 +220,15 @@ const trashPrefix = ".trash-"
 
 func (s *store) tombstone(id string) string { return filepath.Join(s.dir, "deleted", id) }
 
+// exhume takes a tombstone away.
+func (s *store) exhume(id string) error {
+	err := os.Remove(s.tombstone(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // buried says whether an id was deleted not long ago.
 func (s *store) buried(id string) bool {
 	_, err := os.Lstat(s.tombstone(id))

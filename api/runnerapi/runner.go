@@ -174,6 +174,7 @@ type Runner interface {
 	// Snapshots lists what the runner holds or is making.
 	Snapshots(ctx context.Context) ([]Snapshot, error)
 	Images
+	Files
 
 	// ServeToolbox forwards a request to the toolbox of a running sandbox.
 	// r.URL.Path and RawPath are the toolbox's own ("/files/info"). It adds

@@ -24,6 +24,7 @@ import (
 	"daytona/api/runnerapi"
 	"daytona/controlplane"
 	"daytona/controlplane/httpapi"
+	"daytona/internal/chunkstore"
 	"daytona/internal/version"
 )
 
@@ -141,7 +142,7 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	}
 	key := &keyFile{path: s.KeyFile}
 	plane, err := controlplane.Open(ctx, controlplane.Config{
-		Store: store, Keys: sealing, Runner: local, Uploads: ups.Service, Log: log, Metrics: metrics, Version: version.Version,
+		Store: store, Keys: sealing, Runner: local, Uploads: ups.Service, Archives: &chunkstore.Store{Bucket: ups.bucket}, Log: log, Metrics: metrics, Version: version.Version,
 		PublicURL: public, Previews: previews, SSH: gate.address,
 		ImageBudget: int64(s.Build.Images) << 30,
 		Region:      s.Region, DefaultSnapshot: s.DefaultSnapshot, Quota: s.Quota, Rates: s.Rates.limits(), TrustedProxies: s.trusted(),

@@ -36,7 +36,8 @@ const (
 // uploads is where clients bring files for builds.
 type uploads struct {
 	*upload.Service
-	store *embedded.Store // nil with an S3 of the operator's
+	store  *embedded.Store // nil with an S3 of the operator's
+	bucket objectstore.Bucket
 }
 
 // Close ends the registry and the embedded store.
@@ -56,9 +57,8 @@ func openUploads(s *settings, listening net.Addr, public *url.URL, log *slog.Log
 		return nil, err
 	}
 	u := &uploads{}
-	var bucket objectstore.Bucket
 	if s.S3.Bucket != "" {
-		bucket = objectstore.NewS3(s.S3)
+		u.bucket = objectstore.NewS3(s.S3)
 	} else {
 		program, err := os.Executable()
 		if err != nil {
@@ -69,7 +69,7 @@ func openUploads(s *settings, listening net.Addr, public *url.URL, log *slog.Log
 			return nil, err
 		}
 		u.store = embedded.New(embedded.Config{Dir: filepath.Join(data, objectsDir), Command: []string{program, objectStoreCommand}, Log: log})
-		bucket = u.store.Bucket("daytona")
+		u.bucket = u.store.Bucket("daytona")
 	}
 	plain, secure := *public, *public
 	secure.Scheme = "https"
@@ -78,7 +78,7 @@ func openUploads(s *settings, listening net.Addr, public *url.URL, log *slog.Log
 		plain, secure = *at, *at
 	}
 	u.Service, err = upload.New(upload.Config{
-		Bucket: bucket, Key: key, URL: &plain, SecureURL: &secure, RunnerURL: localURL(listening),
+		Bucket: u.bucket, Key: key, URL: &plain, SecureURL: &secure, RunnerURL: localURL(listening),
 		RegistryURL: public, RegistryDir: filepath.Join(s.Data, registryDir), Log: log,
 		Budget: int64(s.UploadBudget) << 30, Limit: int64(s.UploadLimit) << 30, KeepPushed: s.KeepPushed,
 	})

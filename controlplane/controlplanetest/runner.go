@@ -3,6 +3,7 @@ package controlplanetest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -166,6 +167,35 @@ func (r *Runner) Delete(_ context.Context, id string) error {
 	delete(r.boxes, id)
 	r.deleted[id] = true
 	return nil
+}
+
+// Export implements runnerapi.Files; nothing was written in any sandbox here.
+func (r *Runner) Export(_ context.Context, id string, _ io.Writer) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.boxes[id]; !ok {
+		return "", fault.New(fault.NotFound, "Sandbox with ID %s not found", id)
+	}
+	return "empty", r.down
+}
+
+// Import implements runnerapi.Files.
+func (r *Runner) Import(_ context.Context, spec runnerapi.Spec, _ string, files io.Reader) (runnerapi.Sandbox, error) {
+	if _, err := io.Copy(io.Discard, files); err != nil {
+		return runnerapi.Sandbox{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down != nil {
+		return runnerapi.Sandbox{}, r.down
+	}
+	if sb, ok := r.boxes[spec.ID]; ok {
+		return sb, nil
+	}
+	delete(r.deleted, spec.ID)
+	r.specs[spec.ID] = spec
+	r.boxes[spec.ID] = runnerapi.Sandbox{ID: spec.ID, State: runnerapi.StateStopped, Isolation: spec.Isolation}
+	return r.boxes[spec.ID], nil
 }
 
 // Inspect implements runnerapi.Runner.

@@ -26,6 +26,7 @@ import (
 	"daytona/controlplane/org"
 	"daytona/controlplane/storage"
 	"daytona/controlplane/upload"
+	"daytona/internal/chunkstore"
 	"daytona/internal/keyring"
 	"daytona/internal/objectstore/buckettest"
 )
@@ -112,6 +113,7 @@ func NewWith(t testing.TB, o Options) *Server {
 		PublicURL: public, Previews: s.Previews, SSH: httpapi.SSHAddress{Host: "ssh.example.org", Port: 2222}, DefaultSnapshot: Snapshot,
 		Uploads:        uploads,
 		Rates:          o.Rates,
+		Archives:       &chunkstore.Store{Bucket: buckettest.NewMemory()},
 		SnapshotsEvery: 10 * time.Millisecond,
 		Now:            func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
 		FirstKey:       func() (string, error) { return s.Key, nil },

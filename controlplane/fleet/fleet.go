@@ -33,6 +33,7 @@ type Want struct {
 	MemoryGiB int
 	DiskGiB   int
 	Prefer    string // id of the runner to take if it fits; "" is none
+	Avoid     string // id of the runner to take only if no other fits; "" is none
 }
 
 // Fleet is the set of runners. Its methods may be called at the same time.
@@ -92,6 +93,9 @@ func (f *Fleet) Place(ctx context.Context, w Want) (Member, error) {
 	}
 	if i := slices.IndexFunc(fit, func(m Member) bool { return m.ID == w.Prefer }); i >= 0 {
 		return fit[i], nil
+	}
+	if len(fit) > 1 {
+		fit = slices.DeleteFunc(fit, func(m Member) bool { return m.ID == w.Avoid })
 	}
 	switch len(fit) {
 	case 0:

@@ -58,6 +58,9 @@ func (a *API) toSandbox(c client, s sandbox.Sandbox) api.Sandbox {
 	if s.DaemonVersion != nil {
 		out.DaemonVersion = *s.DaemonVersion
 	}
+	if b := s.Backup; b != nil {
+		out.BackupState, out.BackupCreatedAt = api.BackupState(b.State), api.AtOrNull(b.At)
+	}
 	if b := s.BuildInfo; b != nil {
 		out.BuildInfo = &api.BuildInfo{
 			DockerfileContent: b.DockerfileContent, ContextHashes: slices.Clone(b.ContextHashes),

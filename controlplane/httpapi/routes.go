@@ -27,6 +27,7 @@ func routes() []route {
 		{method: del, path: sb, access: remove, handler: (*API).deleteSandbox, id: "deleteSandbox", doc: "Delete a sandbox, from any state, any number of times", query: forceQuery{}, answer: api.Sandbox{}, errors: []int{404}},
 		{method: post, path: sb + "/start", access: write, handler: (*API).startSandbox, id: "startSandbox", doc: "Start a sandbox", answer: api.Sandbox{}, errors: []int{400, 403, 404, 409}},
 		{method: post, path: sb + "/stop", access: write, handler: (*API).stopSandbox, id: "stopSandbox", doc: "Stop a sandbox; its files stay", query: forceQuery{}, answer: api.Sandbox{}, errors: []int{400, 404, 409}},
+		{method: post, path: sb + "/archive", access: write, handler: (*API).archiveSandbox, id: "archiveSandbox", doc: "Move the files of a stopped sandbox to object storage; start brings them back", answer: api.Sandbox{}, errors: []int{400, 404, 503}},
 		{method: put, path: sb + "/labels", access: write, handler: (*API).setLabels, id: "replaceLabels", doc: "Replace all labels", body: api.SandboxLabels{}, answer: api.SandboxLabels{}, errors: []int{400, 404}},
 		{method: post, path: sb + "/public/{isPublic}", access: write, handler: (*API).setPublic, id: "updatePublicStatus", doc: "Show or hide previews", answer: api.Sandbox{}, status: 201, errors: []int{400, 404}},
 		{method: post, path: sb + "/autostop/{interval}", access: write, handler: (*API).setAutoStop, id: "setAutostopInterval", doc: "Stop after so many idle minutes; 0: never", answer: api.Sandbox{}, status: 201, errors: []int{400, 404}},

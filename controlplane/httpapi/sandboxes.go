@@ -61,6 +61,11 @@ func (a *API) stopSandbox(w http.ResponseWriter, r *http.Request, c call) error 
 	return a.answer(w, r, c, http.StatusOK, sb, err)
 }
 
+func (a *API) archiveSandbox(w http.ResponseWriter, r *http.Request, c call) error {
+	sb, err := a.Sandboxes.Archive(r.Context(), c.OrgID, r.PathValue(pathSandbox))
+	return a.answer(w, r, c, http.StatusOK, sb, err)
+}
+
 func (a *API) setLabels(w http.ResponseWriter, r *http.Request, c call) error {
 	var body api.SandboxLabels
 	if err := decodeBody(w, r, &body); err != nil {

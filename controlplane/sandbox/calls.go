@@ -38,7 +38,7 @@ func (m *Manager) List(ctx context.Context, orgID string, f Filter) (Page, error
 	return p, err
 }
 
-// Start makes a stopped sandbox run, and tries again with one in state error
+// Start makes a stopped or archived sandbox run, and tries again with one in state error
 // that is recoverable. For one that runs, or is on its way, it changes nothing.
 // It answers when the sandbox has started, or with the state under way after
 // Config.AnswerWithin.
@@ -47,7 +47,9 @@ func (m *Manager) Start(ctx context.Context, orgID, idOrName string) (Sandbox, e
 		switch {
 		case sb.Desired == Destroyed || sb.State == Destroyed:
 			return "", Change{}, fault.New(fault.Invalid, "Sandbox is destroyed and cannot be started")
-		case sb.State == Stopped && sb.Desired == Stopped || sb.State == Error && sb.Recoverable:
+		case sb.State == Archived, sb.State == Error && sb.Recoverable && sb.RunnerID == "":
+			return Restoring, Change{Desired: ptr(Started), End: &End{}, Active: ptr(m.now()), Admit: m.admitAgain(sb.Resources())}, nil
+		case sb.State == Stopped && sb.Desired == Stopped || sb.State == Archiving || sb.State == Error && sb.Recoverable:
 			return Starting, Change{Desired: ptr(Started), End: &End{}, Admit: m.admitAgain(sb.Resources())}, nil
 		case sb.State == Error || sb.State == BuildFailed:
 			return "", Change{}, fault.New(fault.Invalid,
@@ -58,7 +60,7 @@ func (m *Manager) Start(ctx context.Context, orgID, idOrName string) (Sandbox, e
 			return "", Change{}, fault.New(fault.Conflict, "Sandbox is %s. Wait until it is stopped, then start it", sb.Shown())
 		}
 	})
-	return m.settle(ctx, sb, err, "start", nudge{})
+	return m.settle(ctx, sb, err, "start", nudge{files: true})
 }
 
 // Stop ends every process of a running sandbox and keeps its files; with force
@@ -82,7 +84,7 @@ func (m *Manager) Stop(ctx context.Context, orgID, idOrName string, force bool) 
 			return "", Change{}, fault.New(fault.Invalid, "Sandbox is not started: it is %s", sb.Shown())
 		}
 	})
-	return m.settle(ctx, sb, err, "stop", nudge{force: force})
+	return m.settle(ctx, sb, err, "stop", nudge{force: force, files: true})
 }
 
 // Delete destroys a sandbox from any state, at any time, and may be repeated.
@@ -98,7 +100,7 @@ func (m *Manager) Delete(ctx context.Context, orgID, idOrName string) (Sandbox, 
 		}
 		return Destroying, c, nil
 	})
-	return m.settle(ctx, sb, err, "delete", nudge{interrupt: true})
+	return m.settle(ctx, sb, err, "delete", nudge{interrupt: true, files: true})
 }
 
 // SetLabels replaces all labels.
@@ -181,6 +183,9 @@ func (m *Manager) target(orgID, idOrName string, find func() (Sandbox, error)) (
 	}
 	if sb.State == Destroyed || sb.Desired == Destroyed {
 		return Sandbox{}, nil, fault.New(fault.NotFound, "Sandbox with ID or name %s not found: it was destroyed", idOrName)
+	}
+	if sb.RunnerID == "" {
+		return Sandbox{}, nil, fault.New(fault.Invalid, "Sandbox is not started: it is %s", sb.Shown())
 	}
 	r, err := m.c.Runners.Member(sb.RunnerID)
 	return sb, r.Runner, err

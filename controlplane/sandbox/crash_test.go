@@ -85,6 +85,26 @@ func TestCrash(t *testing.T) {
 			_, err := m.Delete(w.ctx, w.org, id)
 			return err
 		}, map[sandbox.State]runnerapi.State{sandbox.Started: runnerapi.StateRunning, sandbox.Destroyed: ""}},
+		{"stop and archive", func(w *world, m *sandbox.Manager, id string) error {
+			_, err := m.Stop(w.ctx, w.org, id, false)
+			_, err2 := m.Archive(w.ctx, w.org, id)
+			return errors.Join(err, err2)
+		}, map[sandbox.State]runnerapi.State{sandbox.Started: runnerapi.StateRunning, sandbox.Stopped: runnerapi.StateStopped}},
+		{"archive and start", func(w *world, m *sandbox.Manager, id string) error {
+			_, err := m.Stop(w.ctx, w.org, id, false)
+			_, err2 := m.Archive(w.ctx, w.org, id)
+			_, err3 := m.Start(w.ctx, w.org, id)
+			return errors.Join(err, err2, err3)
+		}, map[sandbox.State]runnerapi.State{sandbox.Started: runnerapi.StateRunning, sandbox.Stopped: runnerapi.StateStopped}},
+		{"archive, start and delete", func(w *world, m *sandbox.Manager, id string) error {
+			_, err := m.Stop(w.ctx, w.org, id, false)
+			_, err2 := m.Archive(w.ctx, w.org, id)
+			_, err3 := m.Start(w.ctx, w.org, id)
+			_, err4 := m.Delete(w.ctx, w.org, id)
+			return errors.Join(err, err2, err3, err4)
+		}, map[sandbox.State]runnerapi.State{
+			sandbox.Started: runnerapi.StateRunning, sandbox.Stopped: runnerapi.StateStopped, sandbox.Destroyed: "",
+		}},
 	} {
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
@@ -95,6 +115,7 @@ func TestCrash(t *testing.T) {
 				}
 				w := newWorld(t)
 				old := w.create(sandbox.CreateRequest{Name: ptr("old")})
+				w.runner.SetFiles(old.ID, []byte("files"))
 				dying := w.manager(&dyingStore{Store: w.db, calls: calls})
 				acknowledged = a.do(w, dying, old.ID) == nil
 				dying.Close()
@@ -105,6 +126,19 @@ func TestCrash(t *testing.T) {
 					t.Errorf("dead at call %d: not at rest after recovery: %+v", calls, r)
 				}
 				checkWorld(t, w, fmt.Sprintf("dead at call %d", calls), a.rest)
+				switch sb := w.get(old.ID); sb.State {
+				case sandbox.Archived:
+					if sb.RunnerID != "" || len(w.runner.States()) != 0 {
+						t.Errorf("dead at call %d: archived, and the runner has %v", calls, w.runner.States())
+					}
+					_, err := next.Start(w.ctx, w.org, old.ID)
+					w.must(err)
+					fallthrough
+				case sandbox.Started, sandbox.Stopped:
+					if got := w.runner.Files(old.ID); string(got) != "files" {
+						t.Errorf("dead at call %d: its files are %q", calls, got)
+					}
+				}
 				if a.name == "create" { // the client tries again with its key
 					sb, err := next.Create(w.ctx, w.org, "u", sandbox.CreateRequest{Name: ptr("new")}, "key")
 					if err != nil || sb.State != sandbox.Started {

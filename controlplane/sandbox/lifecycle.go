@@ -7,15 +7,19 @@ type Action string
 
 // The actions.
 const (
-	DoNothing    Action = ""
-	DoAwaitImage Action = "await_image" // see whether the runner has the snapshot by now
-	DoCreate     Action = "create"
-	DoStart      Action = "start"
-	DoStop       Action = "stop"
-	DoDelete     Action = "delete"
-	DoIdleStop   Action = "idle_stop"   // decide that it should be stopped
-	DoAutoDelete Action = "auto_delete" // decide that it should be destroyed
-	DoFail       Action = "fail"        // give up: the phase took too long
+	DoNothing     Action = ""
+	DoAwaitImage  Action = "await_image" // see whether the runner has the snapshot by now
+	DoCreate      Action = "create"
+	DoStart       Action = "start"
+	DoStop        Action = "stop"
+	DoDelete      Action = "delete"
+	DoIdleStop    Action = "idle_stop"   // decide that it should be stopped
+	DoAutoDelete  Action = "auto_delete" // decide that it should be destroyed
+	DoArchive     Action = "archive"
+	DoRelease     Action = "release" // free the runner of what is archived
+	DoRestore     Action = "restore"
+	DoAutoArchive Action = "auto_archive" // decide that it should be archived
+	DoFail        Action = "fail"         // give up: the phase took too long
 )
 
 // Step is what to do for a sandbox now. With DoNothing, At is when to look
@@ -35,6 +39,9 @@ const (
 	QueueLimit = 12 * time.Hour
 	StartLimit = 5 * time.Minute
 	StopLimit  = 5 * time.Minute
+	// RestoreLimit bounds archiving and restoring, with a minute more for each
+	// GiB of the sandbox's disk.
+	RestoreLimit = 30 * time.Minute
 	// KeepDestroyed is how long a destroyed sandbox can still be read.
 	KeepDestroyed = 24 * time.Hour
 )
@@ -42,8 +49,11 @@ const (
 // MaxAutoArchive is the longest auto-archive interval, in minutes: 30 days.
 const MaxAutoArchive = 43200
 
-// Next says what sb needs at now. Archives do not exist yet, so auto-archive
-// asks for nothing.
+// ArchiveAgain is how long after a failure that is not for good an archive is
+// tried again.
+const ArchiveAgain = 15 * time.Minute
+
+// Next says what sb needs at now.
 func Next(sb Sandbox, now time.Time) Step {
 	if sb.State == Destroyed {
 		return Step{}
@@ -72,9 +82,42 @@ func Next(sb Sandbox, now time.Time) Step {
 		if sb.Desired == Started {
 			return Step{Do: DoStart}
 		}
-		return dueAt(DoAutoDelete, sb.AutoDelete >= 0, sb.LastActivityAt, sb.AutoDelete, now)
+		return sooner(
+			dueAt(DoAutoDelete, sb.AutoDelete >= 0, sb.LastActivityAt, sb.AutoDelete, now),
+			dueAt(DoAutoArchive, !sb.Ephemeral(), sb.LastActivityAt, archiveInterval(sb.AutoArchive), now))
+	case Archiving:
+		return Step{Do: DoArchive}
+	case Archived:
+		if sb.RunnerID != "" {
+			return Step{Do: DoRelease}
+		}
+	case Restoring:
+		return Step{Do: DoRestore}
+	case Error:
+		if sb.Desired == Archived && sb.Recoverable && sb.RunnerID != "" {
+			return dueAt(DoAutoArchive, true, sb.StateSince, int(ArchiveAgain/time.Minute), now)
+		}
 	}
 	return Step{}
+}
+
+// sooner is the one of two steps that comes first; what is due now comes before
+// what is not, and the first of two that are due.
+func sooner(a, b Step) Step {
+	switch {
+	case a.Do != DoNothing:
+		return a
+	case b.Do != DoNothing, a.At.IsZero():
+		return b
+	case b.At.IsZero(), a.At.Before(b.At):
+		return a
+	}
+	return b
+}
+
+// filesLimit is how long the files of a sandbox may be on their way.
+func filesLimit(sb Sandbox) time.Duration {
+	return RestoreLimit + time.Duration(sb.DiskGiB)*time.Minute
 }
 
 // overdue says whether a phase has lasted too long. A stop that does is a
@@ -95,6 +138,10 @@ func overdue(sb Sandbox, now time.Time) (Step, bool) {
 		limit, phase = StartLimit, "starting the sandbox"
 	case Stopping:
 		limit, phase = StopLimit, "stopping the sandbox"
+	case Archiving:
+		limit, phase = filesLimit(sb), "archiving the sandbox"
+	case Restoring:
+		limit, phase = filesLimit(sb), "restoring the sandbox"
 	}
 	if limit == 0 || now.Sub(sb.StateSince) < limit {
 		return Step{}, false

@@ -14,6 +14,7 @@ import (
 	"daytona/controlplane/fleet"
 	"daytona/controlplane/image"
 	"daytona/controlplane/snapshot"
+	"daytona/internal/chunkstore"
 )
 
 // Runners is what a Manager needs of the fleet.
@@ -53,7 +54,10 @@ type Config struct {
 	Snapshots Snapshots
 	Images    Images
 	Regions   Regions
-	Log       *slog.Logger
+	// Archives is where the files of archived sandboxes are; nil is nowhere, and
+	// nothing can be archived.
+	Archives *chunkstore.Store
+	Log      *slog.Logger
 	// Metrics is where the Manager registers its metrics; nil is nowhere.
 	Metrics prometheus.Registerer
 

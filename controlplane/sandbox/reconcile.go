@@ -199,6 +199,9 @@ func (m *Manager) runOnce(ctx context.Context, now time.Time, drive func(id stri
 			errs = append(errs, fmt.Errorf("runner %s: %w", member.ID, err))
 		}
 	}
+	homeless, err := m.resyncArchived(ctx, drive)
+	total.Rows, total.Driven = total.Rows+homeless.Rows, total.Driven+homeless.Driven
+	errs = append(errs, err)
 	n, err := m.c.Store.PurgeSandboxes(ctx, now.Add(-KeepDestroyed), now.Add(-keepKeys))
 	total.Purged = n
 	return total, errors.Join(append(errs, err)...)
@@ -244,7 +247,7 @@ func (m *Manager) resync(ctx context.Context, member fleet.Member, drive func(id
 		n := nudge{}
 		if _, differs := Observe(sb, s, m.now()); differs {
 			n.inspect = true
-		} else if step := Next(sb, m.now()); step.Do == DoNothing {
+		} else if step := m.next(sb); step.Do == DoNothing {
 			m.timers.set(sb.ID, step.At)
 			continue
 		}

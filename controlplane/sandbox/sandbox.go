@@ -20,7 +20,7 @@ type Sandbox struct {
 	BuildInfo  *BuildInfo
 	User       string // OS user inside
 	Target     string // region id
-	RunnerID   string
+	RunnerID   string // "" while its files are in object storage alone
 	Isolation  string // as the runner reports it; "" until known
 	Class      string // "small", "medium" or "large"; says nothing about resources
 
@@ -46,6 +46,8 @@ type Sandbox struct {
 	AutoStop    int // minutes without activity; 0 is off
 	AutoArchive int // minutes stopped; 0 means the maximum
 	AutoDelete  int // minutes stopped; 0 is at once, negative is off
+
+	Backup *Backup // what object storage has of its files; nil is nothing
 
 	PreviewToken  string // 32 lower-case letters and digits; changes when it ends
 	DaemonVersion *string

@@ -19,15 +19,15 @@ const (
 	Stopped          State = "stopped"           // no process; files kept
 	Destroying       State = "destroying"        // the runner is removing it
 	Destroyed        State = "destroyed"         // nothing is left; the row goes after a day
+	Archiving        State = "archiving"         // its files go to object storage
+	Archived         State = "archived"          // its files are in object storage alone; see Sandbox.Backup
+	Restoring        State = "restoring"         // they come back, to whichever runner
 	Error            State = "error"             // ErrorReason says why; delete works, and so does start if Recoverable
 )
 
 // States of the public vocabulary that later parts will use.
 const (
 	Unknown      State = "unknown"
-	Restoring    State = "restoring"
-	Archiving    State = "archiving"
-	Archived     State = "archived"
 	Resizing     State = "resizing"
 	Snapshotting State = "snapshotting"
 	Forking      State = "forking"
@@ -59,8 +59,11 @@ var transitions = map[State][]State{
 	Starting:         {Started, Stopped, Error, Destroying},
 	Started:          {Stopping, Stopped, Error, Destroying},
 	Stopping:         {Stopped, Error, Destroying},
-	Stopped:          {Starting, Started, Error, Destroying},
-	Error:            {Starting, Started, Stopped, Destroying},
+	Stopped:          {Starting, Started, Archiving, Error, Destroying},
+	Archiving:        {Archived, Starting, Error, Destroying},
+	Archived:         {Archived, Restoring, Destroying},
+	Restoring:        {Restoring, Starting, Error, Destroying},
+	Error:            {Starting, Started, Stopped, Archiving, Restoring, Destroying},
 	Destroying:       {Destroyed},
 	Destroyed:        {},
 }

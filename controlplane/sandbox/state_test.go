@@ -17,8 +17,11 @@ func TestTransitions(t *testing.T) {
 		Starting:         {Started, Stopped, Error, Destroying},
 		Started:          {Stopping, Stopped, Error, Destroying},
 		Stopping:         {Stopped, Error, Destroying},
-		Stopped:          {Starting, Started, Error, Destroying},
-		Error:            {Starting, Started, Stopped, Destroying},
+		Stopped:          {Starting, Started, Archiving, Error, Destroying},
+		Archiving:        {Archived, Starting, Error, Destroying},
+		Archived:         {Archived, Restoring, Destroying},
+		Restoring:        {Restoring, Starting, Error, Destroying},
+		Error:            {Starting, Started, Stopped, Archiving, Restoring, Destroying},
 		Destroying:       {Destroyed},
 	}
 	for _, from := range States() {

@@ -31,7 +31,20 @@ func (m *Manager) do(w *worker, sb Sandbox, step Step) error {
 		return m.idleStop(sb)
 	case DoAutoDelete:
 		return m.autoDelete(sb)
+	case DoAutoArchive:
+		return m.autoArchive(sb)
+	case DoRestore:
+		if sb.RunnerID == "" {
+			return m.placeAgain(sb)
+		}
+	case DoDelete:
+		if sb.RunnerID == "" {
+			return m.deleteArchived(w, sb)
+		}
 	case DoFail:
+		if sb.State == Restoring {
+			return m.failRestore(sb, step.Reason)
+		}
 		return m.fail(sb, step.Reason, sb.State != Creating && !sb.State.AwaitsImage())
 	}
 	member, err := m.c.Runners.Member(sb.RunnerID)
@@ -49,6 +62,12 @@ func (m *Manager) do(w *worker, sb Sandbox, step Step) error {
 		return m.stopIt(w, sb, member)
 	case DoDelete:
 		return m.deleteIt(w, sb, member)
+	case DoArchive:
+		return m.archiveIt(w, sb, member)
+	case DoRelease:
+		return m.releaseIt(w, sb, member)
+	case DoRestore:
+		return m.restoreIt(w, sb, member)
 	}
 	return fmt.Errorf("unknown step %q", step.Do)
 }
@@ -141,6 +160,12 @@ func (m *Manager) deleteIt(w *worker, sb Sandbox, member fleet.Member) error {
 	if err := remove(m.traced(w), member, sb.ID); err != nil {
 		return err
 	}
+	return m.destroyed(w, sb)
+}
+
+// destroyed records that nothing is left of a sandbox on a runner.
+func (m *Manager) destroyed(w *worker, sb Sandbox) error {
+	m.dropBackup(w, sb)
 	c := m.ended(sb, nil)
 	name := fmt.Sprintf("DESTROYED_%s_%d", sb.Name, m.now().UnixMilli())
 	c.Name = &name

@@ -29,6 +29,8 @@ type Change struct {
 	Recoverable   *bool
 	End           *End // how it ended; the zero End clears
 	Name          *string
+	RunnerID      *string
+	Backup        *Backup
 	Active        *time.Time // new LastActivityAt
 
 	// IdleSince, when set, makes the move only if there was no activity after
@@ -51,6 +53,7 @@ type Settings struct {
 	AutoStop    *int
 	AutoArchive *int
 	AutoDelete  *int
+	Backup      *Backup
 }
 
 // Store keeps sandboxes. It refuses what is stale: a move is made only when

@@ -18,6 +18,11 @@ type worker struct {
 	inspect bool // ask the runner before deciding
 	// interrupted: a deletion came since the row was last read.
 	interrupted bool
+	// preempted: something else is wanted of the sandbox than to have its files
+	// read, since the row was last read.
+	preempted bool
+	// breakFiles ends the reading of files under way; nil is none.
+	breakFiles context.CancelFunc
 	// breakOff ends the runner call under way; nil when none may be broken off.
 	breakOff context.CancelFunc
 	done     chan struct{}
@@ -30,6 +35,7 @@ type nudge struct {
 	interrupt bool // what is under way is no longer wanted
 	force     bool
 	inspect   bool
+	files     bool              // what reads its files must let go
 	trace     trace.SpanContext // of the request that asks, if one does
 }
 
@@ -54,6 +60,12 @@ func (m *Manager) kick(id string, n nudge) <-chan struct{} {
 	w.inspect = w.inspect || n.inspect
 	if n.trace.IsValid() {
 		w.trace = n.trace
+	}
+	if n.files {
+		w.preempted = true
+		if w.breakFiles != nil {
+			w.breakFiles()
+		}
 	}
 	if n.interrupt {
 		w.interrupted = true
@@ -87,6 +99,7 @@ func (m *Manager) drive(w *worker, id string) {
 			return
 		}
 		m.take(&w.interrupted)
+		m.take(&w.preempted)
 		sb, err := m.c.Store.Sandbox(m.life, id)
 		if fault.Is(err, fault.NotFound) {
 			m.timers.set(id, time.Time{})
@@ -103,7 +116,7 @@ func (m *Manager) drive(w *worker, id string) {
 			if m.take(&w.inspect) {
 				err = m.inspect(m.life, sb)
 				step.Do = "inspect"
-			} else if step = Next(sb, m.now()); step.Do == DoNothing {
+			} else if step = m.next(sb); step.Do == DoNothing {
 				m.timers.set(id, step.At)
 				return
 			} else {
@@ -119,11 +132,10 @@ func (m *Manager) drive(w *worker, id string) {
 		case fault.Is(err, fault.Conflict) && conflicts < 100:
 			conflicts++ // the row moved on: read it again
 		default:
-			attempt := m.retries.count(id)
-			wait := backoff(attempt)
-			if errors.Is(err, errWaiting) {
-				wait = waitFor
-			} else {
+			wait := waitFor
+			if !errors.Is(err, errWaiting) {
+				attempt := m.retries.count(id)
+				wait = backoff(attempt)
 				m.log.Warn("sandbox step failed; it will be repeated", "sandbox_id", id, "runner_id", sb.RunnerID,
 					"step", step.Do, "attempt", attempt, "again_in", wait, "error", err)
 			}
@@ -169,6 +181,24 @@ func (m *Manager) interruptible(w *worker) (context.Context, context.CancelFunc)
 	}
 }
 
+// withFiles returns a context for moving a sandbox's files, which whatever else
+// is asked of the sandbox breaks off.
+func (m *Manager) withFiles(w *worker, sb Sandbox) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(m.traced(w), filesLimit(sb))
+	m.mu.Lock()
+	w.breakFiles = cancel
+	if w.preempted {
+		cancel()
+	}
+	m.mu.Unlock()
+	return ctx, func() {
+		m.mu.Lock()
+		w.breakFiles = nil
+		m.mu.Unlock()
+		cancel()
+	}
+}
+
 // backoff is how long to wait before attempt n+1: 250 ms, doubled up to 30 s.
 func backoff(n int) time.Duration {
 	return min(250*time.Millisecond<<min(n-1, 8), 30*time.Second)
@@ -184,6 +214,13 @@ func (r *retries) count(id string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.n[id]++
+	return r.n[id]
+}
+
+// failures is how often a sandbox's step has failed in a row.
+func (r *retries) failures(id string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return r.n[id]
 }
 

@@ -18,7 +18,9 @@ import (
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
 	"daytona/controlplane/storage"
+	"daytona/internal/chunkstore"
 	"daytona/internal/fault"
+	"daytona/internal/objectstore/buckettest"
 )
 
 // world is a control plane on a real database with a runner that does as told.
@@ -32,6 +34,7 @@ type world struct {
 	made   *image.Service
 	m      *sandbox.Manager
 	org    string
+	bucket *bucket
 	offset atomic.Int64 // nanoseconds by which the clock is ahead
 }
 
@@ -49,7 +52,7 @@ func newWorld(t testing.TB) *world {
 			t.Error(err)
 		}
 	})
-	w := &world{t: t, ctx: t.Context(), db: db, runner: fleettest.New("r1", slim), fleet: fleet.New()}
+	w := &world{t: t, ctx: t.Context(), db: db, runner: fleettest.New("r1", slim), fleet: fleet.New(), bucket: &bucket{Bucket: buckettest.NewMemory()}}
 	w.must(w.fleet.Add(w.ctx, "us", w.runner))
 	_, err = auth.New(auth.Config{Store: db, Log: log}).Bootstrap(w.ctx, func() (string, error) { return auth.NewValue(), nil })
 	w.must(err)
@@ -68,7 +71,8 @@ func newWorld(t testing.TB) *world {
 func (w *world) manager(store sandbox.Store) *sandbox.Manager {
 	m := sandbox.NewManager(sandbox.Config{
 		Store: store, Runners: w.fleet, Snapshots: w.images, Images: w.made, Regions: fleet.NewRegions(w.db, "us", "us"),
-		Metrics: prometheus.NewRegistry(), AnswerWithin: 10 * time.Second, Resync: 20 * time.Millisecond, Now: w.now,
+		Archives: &chunkstore.Store{Bucket: w.bucket, Limit: time.Second, Pause: time.Millisecond, Attempts: 1},
+		Metrics:  prometheus.NewRegistry(), AnswerWithin: 10 * time.Second, Resync: 20 * time.Millisecond, Now: w.now,
 	})
 	w.t.Cleanup(m.Close)
 	return m

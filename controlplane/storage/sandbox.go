@@ -15,19 +15,23 @@ import (
 const sandboxColumns = `id, org_id, name, user_id, snapshot, snapshot_id, image, build_info, os_user, target, runner_id, isolation, class,
 	env, labels, public, network_block_all, network_allow_list, cpu, gpu, memory_gib, disk_gib,
 	state, desired, state_since, error_reason, recoverable, end_cause, end_evidence, ended_at,
-	auto_stop, auto_archive, auto_delete, preview_token, daemon_version, created_at, updated_at, last_activity_at, version`
+	auto_stop, auto_archive, auto_delete, preview_token, daemon_version, created_at, updated_at, last_activity_at, version, backup`
 
 func sandboxValues(s sandbox.Sandbox) []any {
 	var build any
 	if s.BuildInfo != nil {
 		build = text(s.BuildInfo)
 	}
+	var backup any
+	if s.Backup != nil {
+		backup = text(s.Backup)
+	}
 	return []any{
 		s.ID, s.OrgID, s.Name, s.UserID, s.Snapshot, s.SnapshotID, s.Image, build, s.User, s.Target, s.RunnerID, s.Isolation, s.Class,
 		text(s.Env), text(s.Labels), s.Public, s.NetworkBlockAll, s.NetworkAllowList, s.CPU, s.GPU, s.MemoryGiB, s.DiskGiB,
 		s.State, s.Desired, millis(s.StateSince), s.ErrorReason, s.Recoverable, s.EndCause, s.EndEvidence, millisPtr(s.EndedAt),
 		s.AutoStop, s.AutoArchive, s.AutoDelete, s.PreviewToken, s.DaemonVersion,
-		millis(s.CreatedAt), millis(s.UpdatedAt), millis(s.LastActivityAt), s.Version,
+		millis(s.CreatedAt), millis(s.UpdatedAt), millis(s.LastActivityAt), s.Version, backup,
 	}
 }
 
@@ -37,7 +41,7 @@ func scanSandbox(r scanner) (s sandbox.Sandbox, err error) {
 		jsonTo{&s.Env}, jsonTo{&s.Labels}, &s.Public, &s.NetworkBlockAll, textPtrTo{&s.NetworkAllowList}, &s.CPU, &s.GPU, &s.MemoryGiB, &s.DiskGiB,
 		&s.State, &s.Desired, timeTo{&s.StateSince}, textPtrTo{&s.ErrorReason}, &s.Recoverable, &s.EndCause, &s.EndEvidence, timePtrTo{&s.EndedAt},
 		&s.AutoStop, &s.AutoArchive, &s.AutoDelete, &s.PreviewToken, textPtrTo{&s.DaemonVersion},
-		timeTo{&s.CreatedAt}, timeTo{&s.UpdatedAt}, timeTo{&s.LastActivityAt}, &s.Version)
+		timeTo{&s.CreatedAt}, timeTo{&s.UpdatedAt}, timeTo{&s.LastActivityAt}, &s.Version, jsonTo{&s.Backup})
 	return s, err
 }
 
@@ -149,6 +153,12 @@ func (db *DB) MoveSandbox(ctx context.Context, from sandbox.Sandbox, to sandbox.
 			u = u.and("ended_at = ?", millis(e.At))
 		}
 	}
+	if ch.RunnerID != nil {
+		u = u.and("runner_id = ?", *ch.RunnerID)
+	}
+	if ch.Backup != nil {
+		u = u.and("backup = ?", text(ch.Backup))
+	}
 	if ch.Name != nil {
 		u = u.and("name = ?", *ch.Name)
 	}
@@ -194,6 +204,9 @@ func (db *DB) SetSandbox(ctx context.Context, id string, s sandbox.Settings, now
 	}
 	if s.AutoDelete != nil {
 		u = u.and("auto_delete = ?", *s.AutoDelete)
+	}
+	if s.Backup != nil {
+		u = u.and("backup = ?", text(s.Backup))
 	}
 	return u.sandbox(ctx, db, db.writer(), id, ` WHERE id = ? AND state NOT IN (?, ?)`, []any{id, sandbox.Destroying, sandbox.Destroyed}, now)
 }

@@ -1,9 +1,11 @@
 package fakedriver
 
 import (
+	"archive/tar"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -131,6 +133,64 @@ func (r *Roots) Commit(ctx context.Context, id, name string, change func(*ocispe
 	}
 	r.SetImage(img)
 	return img, nil
+}
+
+// Base implements runner.Roots: all images hold the same.
+func (r *Roots) Base(_ context.Context, id string) (string, error) {
+	if _, err := os.Stat(r.Path(id)); err != nil {
+		return "", fault.Wrap(err, fault.NotFound, "root %s not found", id)
+	}
+	return "empty", nil
+}
+
+// Export implements runner.Roots, with all files of the root.
+func (r *Roots) Export(ctx context.Context, id string, w io.Writer) error {
+	if err := r.pass(ctx, "Export"); err != nil {
+		return err
+	}
+	tw := tar.NewWriter(w)
+	return errors.Join(tw.AddFS(os.DirFS(r.Path(id))), tw.Close())
+}
+
+// Import implements runner.Roots.
+func (r *Roots) Import(ctx context.Context, spec rootfs.RootSpec, base string, files io.Reader) error {
+	if err := r.pass(ctx, "Import"); err != nil {
+		return err
+	}
+	if base != "" && base != "empty" {
+		return fault.New(fault.Unprocessable, "the image %q is not the one that the sandbox was made from", spec.Image)
+	}
+	if err := r.Create(ctx, spec); err != nil {
+		return err
+	}
+	tr := tar.NewReader(files)
+	for {
+		hdr, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return errors.Join(err, r.Delete(ctx, spec.ID))
+		}
+		path := filepath.Join(r.Path(spec.ID), filepath.Clean("/"+hdr.Name))
+		if hdr.Typeflag == tar.TypeDir {
+			err = os.MkdirAll(path, 0o755)
+		} else if hdr.Typeflag == tar.TypeReg {
+			err = writeFrom(path, tr, hdr.FileInfo().Mode().Perm())
+		}
+		if err != nil {
+			return errors.Join(err, r.Delete(ctx, spec.ID))
+		}
+	}
+}
+
+func writeFrom(path string, from io.Reader, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, from)
+	return errors.Join(err, f.Close())
 }
 
 // Pull implements runner.Roots. What comes is as empty as all are; its digest

@@ -22,6 +22,9 @@ import (
 	"daytona/internal/fault"
 )
 
+// digestSkips names files that are too long to be read whole.
+var digestSkips map[string]bool
+
 // describe lists a tree with all that an image must keep.
 func describe(t *testing.T, root string) map[string]string {
 	t.Helper()
@@ -42,8 +45,10 @@ func describe(t *testing.T, root string) map[string]string {
 		d := fmt.Sprintf("%o %d:%d %d.%09d", st.Mode, st.Uid, st.Gid, st.Mtim.Sec, st.Mtim.Nsec)
 		switch st.Mode & unix.S_IFMT {
 		case unix.S_IFREG:
-			b, err := os.ReadFile(path)
-			if err != nil {
+			var b []byte
+			if digestSkips[name] {
+				d += fmt.Sprintf(" size %d", st.Size)
+			} else if b, err = os.ReadFile(path); err != nil {
 				return err
 			}
 			d += fmt.Sprintf(" %d %x", len(b), sha256.Sum256(b))
@@ -78,10 +83,9 @@ func describe(t *testing.T, root string) map[string]string {
 	return out
 }
 
-func TestCommitEqualsRoot(t *testing.T) {
-	s := testStore(t, Config{})
-	importSmall(t, s, "small")
-	p := mustMount(t, s, RootSpec{ID: "r", Image: "small"})
+// everything writes files of every kind into a mounted root of importSmall's.
+func everything(t *testing.T, p string) {
+	t.Helper()
 	must := func(errs ...error) {
 		t.Helper()
 		if err := errors.Join(errs...); err != nil {
@@ -118,16 +122,23 @@ func TestCommitEqualsRoot(t *testing.T) {
 	must(unix.Setxattr(p+"/suid", "security.capability", []byte("\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 0))
 	acl := []byte("\x02\x00\x00\x00\x01\x00\x06\x00\xff\xff\xff\xff\x02\x00\x04\x00\xe8\x03\x00\x00\x04\x00\x04\x00\xff\xff\xff\xff\x10\x00\x06\x00\xff\xff\xff\xff\x20\x00\x04\x00\xff\xff\xff\xff")
 	must(unix.Setxattr(p+"/old", "system.posix_acl_access", acl, 0))
-	// Special files; the socket is not kept.
+	// Special files; a layer keeps no sockets.
 	must(unix.Mkfifo(p+"/fifo", 0o600), unix.Mknod(p+"/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
 	l, err := net.Listen("unix", p+"/socket")
 	must(err)
-	defer l.Close()
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	must(l.Close())
 	// A sparse file of sensible size, an empty one, one that only has a new mode.
 	must(os.Truncate(p+"/h2", 1<<20))
 	write(t, p+"/empty", "")
 	must(os.Chmod(p+"/one", 0o600))
+}
 
+func TestCommitEqualsRoot(t *testing.T) {
+	s := testStore(t, Config{})
+	importSmall(t, s, "small")
+	p := mustMount(t, s, RootSpec{ID: "r", Image: "small"})
+	everything(t, p)
 	want := describe(t, p)
 	im, err := s.Commit(t.Context(), "r", "new", func(c *ocispec.ImageConfig) { c.Cmd = []string{"x"} })
 	if err != nil {
@@ -146,7 +157,9 @@ func TestCommitEqualsRoot(t *testing.T) {
 		t.Error("the old image changed")
 	}
 	// A second commit on top: deletion of what the first added.
-	must(os.Remove(s.path("roots", "copy", "merged", "h1")))
+	if err := os.Remove(s.path("roots", "copy", "merged", "h1")); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := s.Commit(t.Context(), "copy", "newer", nil); err != nil {
 		t.Fatal(err)
 	}

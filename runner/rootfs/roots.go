@@ -98,7 +98,12 @@ func (s *Store) claimLayers(ctx context.Context, spec RootSpec) (record, error) 
 	return r, nil
 }
 
-func (s *Store) makeRoot(ctx context.Context, r record) (err error) {
+func (s *Store) makeRoot(ctx context.Context, r record) error {
+	return s.makeRootWith(ctx, r, func(stage string) error { return s.disks[r.Disk].create(ctx, stage, r.Bytes) })
+}
+
+// makeRootWith makes a root whose disk makeDisk makes.
+func (s *Store) makeRootWith(ctx context.Context, r record, makeDisk func(stage string) error) (err error) {
 	stage := s.path("staging", r.ID)
 	if err := removeTree(stage); err != nil {
 		return err
@@ -111,7 +116,7 @@ func (s *Store) makeRoot(ctx context.Context, r record) (err error) {
 	if err := os.MkdirAll(filepath.Join(stage, "merged"), 0o700); err != nil {
 		return err
 	}
-	if err := s.disks[r.Disk].create(ctx, stage, r.Bytes); err != nil {
+	if err := makeDisk(stage); err != nil {
 		return err
 	}
 	// Programs with the set-user-id bit in a root must not be within reach of

@@ -44,6 +44,7 @@ type sandbox struct {
 	end   *runnerapi.End
 	warm  bool
 	at    time.Time
+	files []byte // what it has written
 }
 
 // New returns a runner that holds the snapshots given.
@@ -60,7 +61,7 @@ func New(id string, snapshots ...string) *Runner {
 }
 
 // On runs hook in every call of a method ("Create", "Start", "Stop", "Delete",
-// "Inspect", "List", "Snapshots", "Reserve"), before it does anything. An error is
+// "Inspect", "List", "Snapshots", "Reserve", "Export", "Import"), before it does anything. An error is
 // what the call returns. nil removes the hook.
 func (r *Runner) On(method string, hook func(ctx context.Context, id string) error) {
 	r.mu.Lock()

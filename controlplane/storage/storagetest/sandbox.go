@@ -8,6 +8,7 @@ import (
 
 	"daytona/controlplane/org"
 	"daytona/controlplane/sandbox"
+	"daytona/internal/chunkstore"
 	"daytona/internal/fault"
 )
 
@@ -22,6 +23,7 @@ func roundTrip(t *testing.T, w *world) {
 	sb.Labels = map[string]string{"code-toolbox-language": "python", `odd "key"`: ""}
 	sb.GPU, sb.ErrorReason, sb.Recoverable = 2, ptr("because"), true
 	sb.EndCause, sb.EndEvidence, sb.EndedAt = "exit", "code 3", ptr(at(4))
+	sb.Backup = &sandbox.Backup{State: sandbox.BackupCompleted, At: at(5), Base: "b", Ref: chunkstore.Ref{Manifest: "m", Size: 7, Digest: "d", Sent: 3}}
 	sb.DaemonVersion, sb.Version = ptr("1.2"), 7
 	w.put(sb)
 	got, err := w.Sandbox(w.ctx, sb.ID)
@@ -296,9 +298,11 @@ func moveChanges(t *testing.T, w *world) {
 	want.Desired, want.Isolation, want.DaemonVersion, want.PreviewToken = sandbox.Stopped, "runc", ptr("9"), "new"
 	want.ErrorReason, want.Recoverable = ptr("why"), true
 	want.EndCause, want.EndEvidence, want.EndedAt = "out_of_memory", "limit 1 GiB", ptr(at(1))
+	want.RunnerID, want.Backup = "", &sandbox.Backup{State: sandbox.BackupPending}
 	want.Name, want.LastActivityAt = "renamed", at(1)
 	got, err := w.MoveSandbox(w.ctx, sb, sandbox.Error, sandbox.Change{
 		Desired: ptr(sandbox.Stopped), Isolation: ptr("runc"), DaemonVersion: ptr("9"), PreviewToken: ptr("new"),
+		RunnerID: ptr(""), Backup: want.Backup,
 		ErrorReason: ptr("why"), Recoverable: ptr(true), End: &sandbox.End{Cause: "out_of_memory", Evidence: "limit 1 GiB", At: at(1)},
 		Name: ptr("renamed"), Active: ptr(at(1)),
 	}, at(1))

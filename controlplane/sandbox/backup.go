@@ -1,0 +1,46 @@
+package sandbox
+
+import (
+	"time"
+
+	"daytona/internal/chunkstore"
+)
+
+// BackupState is where a sandbox's backup stands.
+type BackupState string
+
+// The states of a backup.
+const (
+	BackupNone       BackupState = "None"
+	BackupPending    BackupState = "Pending"
+	BackupInProgress BackupState = "InProgress"
+	BackupCompleted  BackupState = "Completed"
+	BackupError      BackupState = "Error"
+)
+
+// Backup is what object storage has of a sandbox's files. Once there was a
+// complete one, At, Ref and Base are of the latest; State may be of the next.
+type Backup struct {
+	State BackupState    `json:"state"`
+	At    time.Time      `json:"at,omitzero"`    // when the latest one was complete; zero is never
+	Ref   chunkstore.Ref `json:"ref,omitzero"`   // what it consists of
+	Base  string         `json:"base,omitempty"` // of the image below it, as the runner calls it
+	Error string         `json:"error,omitempty"`
+	// RunnerID is of the runner that had the sandbox before it was archived.
+	RunnerID string `json:"runnerId,omitempty"`
+	// Avoid is of a runner to which it could not be restored.
+	Avoid string `json:"avoid,omitempty"`
+}
+
+// Complete reports whether the sandbox can be restored from it.
+func (b *Backup) Complete() bool { return b != nil && !b.At.IsZero() }
+
+// Ephemeral reports whether a sandbox goes when it stops.
+func (s Sandbox) Ephemeral() bool { return s.AutoDelete == 0 }
+
+// archivePrefix is where the files of a sandbox are in object storage. It is in
+// nobody's reach but the server's: clients reach keys that begin with the id of
+// their organization.
+func archivePrefix(sb Sandbox) string { return archivesBelow + sb.OrgID + "/" + sb.ID + "/" }
+
+const archivesBelow = "archives/"

@@ -1,0 +1,5 @@
+-- +goose Up
+ALTER TABLE sandboxes ADD COLUMN backup TEXT;
+
+-- +goose Down
+ALTER TABLE sandboxes DROP COLUMN backup;
