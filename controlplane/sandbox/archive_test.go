@@ -100,8 +100,10 @@ func TestArchiveAndStartAgain(t *testing.T) {
 	}
 	used, err := w.db.OrganizationUsage(w.ctx, w.org)
 	w.must(err)
-	if used.CPU != 0 || used.DiskGiB != 0 {
-		t.Errorf("an archived sandbox takes %+v of the quota", used)
+	for region, u := range used {
+		if u.CPU != 0 || u.DiskGiB != 0 {
+			t.Errorf("an archived sandbox takes %+v of the quota in %s", u, region)
+		}
 	}
 	if _, _, err := w.m.Target(w.ctx, sb.ID); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a request to an archived sandbox: %v", err)
