@@ -35,6 +35,14 @@ type CreateSandbox struct {
 	Secrets              []map[string]string `json:"secrets,omitempty"`
 }
 
+// UpdateSandboxNetworkSettings changes what a sandbox may reach. What is left out
+// stays as it is; an empty list clears it.
+type UpdateSandboxNetworkSettings struct {
+	NetworkBlockAll  *bool   `json:"networkBlockAll,omitempty"`
+	NetworkAllowList *string `json:"networkAllowList,omitempty"` // at most 10 IPv4 CIDRs, separated by commas
+	DomainAllowList  *string `json:"domainAllowList,omitempty"`  // at most 10 domain names or wildcards, separated by commas
+}
+
 // SandboxVolume mounts a volume into a sandbox.
 type SandboxVolume struct {
 	VolumeID  string `json:"volumeId"` // id or name

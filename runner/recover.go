@@ -192,6 +192,10 @@ func (r *Runner) adopt(ctx context.Context, sb *sandbox, d Driver, rec record) e
 	sb.watch, sb.link = r.startWatch(sb, d), l
 	sb.mu.Unlock()
 	if rec.Warm == nil {
+		// Killed between the record of a changed policy and the rules.
+		if err := r.cfg.Network.SetPolicy(ctx, sb.id, rec.Spec.Network); err != nil {
+			r.log.Error("the network policy of a running sandbox could not be set again", "sandbox", sb.id, "error", err)
+		}
 		r.foregroundAgain(ctx, rec)
 		go func() {
 			ping, cancel := context.WithTimeout(r.ctx, 30*time.Second)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"daytona/api/runnerapi"
+	"daytona/internal/domains"
 	"daytona/internal/fault"
 )
 
@@ -52,9 +53,19 @@ func checkSpec(spec runnerapi.Spec) error {
 			return invalid("environment variable %q: a name must not be empty or contain '=', and neither may contain NUL", k)
 		}
 	}
-	for _, cidr := range spec.Network.AllowList {
+	return checkNetwork(spec.Network)
+}
+
+// checkNetwork refuses a policy that can never be enforced.
+func checkNetwork(policy runnerapi.NetworkPolicy) error {
+	for _, cidr := range policy.AllowList {
 		if p, err := netip.ParsePrefix(cidr); err != nil || !p.Addr().Is4() {
-			return invalid("network allow list: %q is not an IPv4 range", cidr)
+			return fault.New(fault.Invalid, "network allow list: %q is not an IPv4 range", cidr)
+		}
+	}
+	for _, name := range policy.Domains {
+		if _, err := domains.Parse(name); err != nil {
+			return fault.New(fault.Invalid, "domain allow list: %s", err)
 		}
 	}
 	return nil

@@ -48,9 +48,15 @@ type Spec struct {
 }
 
 // NetworkPolicy says what a sandbox may reach.
+//
+// With both lists empty and BlockAll false, everything is reachable that is not
+// closed to every sandbox. As soon as one list has an entry, nothing else is, in
+// IPv4 and IPv6, and only the names on Domains resolve. No list opens the host,
+// the control plane, other sandboxes or metadata services.
 type NetworkPolicy struct {
-	BlockAll  bool     // nothing at all, DNS included
-	AllowList []string // IPv4 CIDRs; when not empty only these (and DNS) are reachable
+	BlockAll  bool     // nothing at all, DNS included; the lists do not matter then
+	AllowList []string // IPv4 CIDRs
+	Domains   []string // entries of an internal/domains list: what these names resolve to is reachable
 }
 
 // Cause is the one reason for which a sandbox ended.
@@ -162,6 +168,10 @@ type Runner interface {
 	Start(ctx context.Context, id string) (Sandbox, error)
 	// Stop ends every process: grace first unless force is set, then kill.
 	Stop(ctx context.Context, id string, force bool) (Sandbox, error)
+	// SetNetwork changes what the sandbox may reach, for open connections too. It
+	// returns when the policy is in force, or, for one that does not run, when it
+	// will be from the next start on.
+	SetNetwork(ctx context.Context, id string, policy NetworkPolicy) error
 	// Delete removes the sandbox from every state. Unknown ids are no error.
 	Delete(ctx context.Context, id string) error
 	Inspect(ctx context.Context, id string) (Sandbox, error)

@@ -157,6 +157,22 @@ func (r *Runner) change(id string, state runnerapi.State, cause runnerapi.Cause)
 	return r.put(id, state, cause), nil
 }
 
+// SetNetwork implements runnerapi.Runner. SpecOf tells what was set.
+func (r *Runner) SetNetwork(_ context.Context, id string, policy runnerapi.NetworkPolicy) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down != nil {
+		return r.down
+	}
+	if _, ok := r.boxes[id]; !ok {
+		return fault.New(fault.NotFound, "sandbox %s is unknown", id)
+	}
+	spec := r.specs[id]
+	spec.Network = policy
+	r.specs[id] = spec
+	return nil
+}
+
 // Delete implements runnerapi.Runner.
 func (r *Runner) Delete(_ context.Context, id string) error {
 	r.mu.Lock()

@@ -55,6 +55,9 @@ func (a *API) toSandbox(c client, s sandbox.Sandbox) api.Sandbox {
 		LastActivityAt: api.AtOrNull(s.LastActivityAt), SandboxClass: api.ClassContainer,
 		RunnerID: s.RunnerID, Isolation: s.Isolation, EndCause: s.EndCause, EndEvidence: s.EndEvidence,
 	}
+	if s.DomainAllowList != nil {
+		out.DomainAllowList = *s.DomainAllowList
+	}
 	if s.DaemonVersion != nil {
 		out.DaemonVersion = *s.DaemonVersion
 	}

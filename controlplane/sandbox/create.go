@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"slices"
 	"strings"
 	"time"
 
@@ -245,10 +244,6 @@ func idempotency(key string, req CreateRequest) (*Idempotency, error) {
 
 // Spec is what the runner is told to make.
 func Spec(sb Sandbox) runnerapi.Spec {
-	var allow []string
-	if sb.NetworkAllowList != nil {
-		allow, _ = ParseAllowList(*sb.NetworkAllowList) // checked when it was stored
-	}
 	user := sb.User
 	if user == DefaultUser {
 		user = "" // the image's own rule, which is this user where the image has it
@@ -256,7 +251,7 @@ func Spec(sb Sandbox) runnerapi.Spec {
 	return runnerapi.Spec{
 		ID: sb.ID, OrgID: sb.OrgID, Snapshot: sb.Image, Isolation: sb.Isolation, User: user, Env: sb.Env, Region: sb.Target,
 		CPU: float64(sb.CPU), MemoryMiB: int64(sb.MemoryGiB) * 1024, DiskMiB: int64(sb.DiskGiB) * 1024,
-		Network: runnerapi.NetworkPolicy{BlockAll: sb.NetworkBlockAll, AllowList: slices.Clone(allow)},
+		Network: sb.Network().policy(),
 	}
 }
 

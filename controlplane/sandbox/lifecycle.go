@@ -7,6 +7,7 @@ type Action string
 
 // The actions.
 const (
+<<<<<<< HEAD
 	DoNothing     Action = ""
 	DoAwaitImage  Action = "await_image" // see whether the runner has the snapshot by now
 	DoCreate      Action = "create"
@@ -20,6 +21,18 @@ const (
 	DoRestore     Action = "restore"
 	DoAutoArchive Action = "auto_archive" // decide that it should be archived
 	DoFail        Action = "fail"         // give up: the phase took too long
+=======
+	DoNothing    Action = ""
+	DoAwaitImage Action = "await_image" // see whether the runner has the snapshot by now
+	DoCreate     Action = "create"
+	DoStart      Action = "start"
+	DoStop       Action = "stop"
+	DoNetwork    Action = "network" // tell the runner what the sandbox may reach
+	DoDelete     Action = "delete"
+	DoIdleStop   Action = "idle_stop"   // decide that it should be stopped
+	DoAutoDelete Action = "auto_delete" // decide that it should be destroyed
+	DoFail       Action = "fail"        // give up: the phase took too long
+>>>>>>> e6a29f6 (network: policies change while a sandbox runs, and list domain names)
 )
 
 // Step is what to do for a sandbox now. With DoNothing, At is when to look
@@ -76,6 +89,9 @@ func Next(sb Sandbox, now time.Time) Step {
 	case Started:
 		if sb.Desired == Stopped {
 			return Step{Do: DoStop}
+		}
+		if sb.NetworkPending {
+			return Step{Do: DoNetwork}
 		}
 		return dueAt(DoIdleStop, sb.AutoStop > 0, sb.LastActivityAt, sb.AutoStop, now)
 	case Stopped:

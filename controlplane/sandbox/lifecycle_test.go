@@ -31,6 +31,9 @@ func TestNext(t *testing.T) {
 		{"stopping takes too long", Sandbox{State: Stopping, Desired: Stopped, StateSince: ago(StopLimit)}, Step{Do: DoFail, Reason: "Timed out after 5m0s stopping the sandbox"}},
 		{"running has no limit", Sandbox{State: Started, Desired: Started, StateSince: ago(1e6 * time.Hour)}, Step{}},
 
+		{"a changed network comes before rest", Sandbox{State: Started, Desired: Started, NetworkPending: true, AutoStop: 15, LastActivityAt: ago(time.Hour)}, Step{Do: DoNetwork}},
+		{"what stops needs no network", Sandbox{State: Started, Desired: Stopped, NetworkPending: true}, Step{Do: DoStop}},
+		{"what is stopped waits with its changed network", Sandbox{State: Stopped, Desired: Stopped, NetworkPending: true, AutoDelete: -1}, Step{}},
 		{"auto-stop is due", Sandbox{State: Started, Desired: Started, AutoStop: 15, LastActivityAt: ago(15 * time.Minute)}, Step{Do: DoIdleStop}},
 		{"auto-stop is not due yet", Sandbox{State: Started, Desired: Started, AutoStop: 15, LastActivityAt: ago(14 * time.Minute)}, Step{At: now.Add(time.Minute)}},
 		{"auto-stop is off", Sandbox{State: Started, Desired: Started, AutoStop: 0, LastActivityAt: ago(1e6 * time.Hour)}, Step{}},

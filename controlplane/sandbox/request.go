@@ -18,6 +18,7 @@ type CreateRequest struct {
 
 	NetworkBlockAll  *bool
 	NetworkAllowList *string
+	DomainAllowList  *string
 
 	AutoStopInterval    *int // minutes
 	AutoArchiveInterval *int
@@ -28,7 +29,6 @@ type CreateRequest struct {
 
 	// What the newest clients can ask for and this server cannot do yet. Each
 	// is refused by name rather than ignored.
-	DomainAllowList      *string
 	GPUType              []string
 	LinkedSandbox        *string
 	OutboundProxyURL     *string

@@ -28,6 +28,8 @@ type Sandbox struct {
 	Public           bool              // previews need no token
 	NetworkBlockAll  bool
 	NetworkAllowList *string // comma list of IPv4 CIDRs
+	DomainAllowList  *string // comma list of domain names
+	NetworkPending   bool    // the runner has yet to be told the three above
 
 	CPU, GPU           int // vCPUs
 	MemoryGiB, DiskGiB int

@@ -60,6 +60,8 @@ func (m *Manager) do(w *worker, sb Sandbox, step Step) error {
 		return m.startIt(w, sb, member)
 	case DoStop:
 		return m.stopIt(w, sb, member)
+	case DoNetwork:
+		return m.networkIt(w, sb, member)
 	case DoDelete:
 		return m.deleteIt(w, sb, member)
 	case DoArchive:
@@ -107,7 +109,14 @@ func (m *Manager) startIt(w *worker, sb Sandbox, member fleet.Member) error {
 	}
 	ctx, done := m.interruptible(w)
 	defer done()
-	got, err := member.Runner.Start(ctx, sb.ID)
+	var got runnerapi.Sandbox
+	var err error
+	if sb.NetworkPending { // changed while it was stopped: not one packet under the old policy
+		err = member.Runner.SetNetwork(ctx, sb.ID, sb.Network().policy())
+	}
+	if err == nil {
+		got, err = member.Runner.Start(ctx, sb.ID)
+	}
 	if err == nil && got.State == runnerapi.StateRunning {
 		return m.started(sb, got, member)
 	}

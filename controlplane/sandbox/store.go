@@ -80,6 +80,9 @@ type Store interface {
 	MoveSandbox(ctx context.Context, from Sandbox, to State, c Change, now time.Time) (Sandbox, error)
 	// SetSandbox changes settings of a sandbox that is not destroyed.
 	SetSandbox(ctx context.Context, id string, s Settings, now time.Time) (Sandbox, error)
+	// SetSandboxNetwork stores what from, as it was read, may reach, and whether
+	// its runner has yet to be told. admit, when not nil, must agree.
+	SetSandboxNetwork(ctx context.Context, from Sandbox, n Network, pending bool, admit Admit, now time.Time) (Sandbox, error)
 	// TouchSandboxes records activity by id. Times only move forward.
 	TouchSandboxes(ctx context.Context, at map[string]time.Time) error
 	// PurgeSandboxes removes rows destroyed before destroyed, and keys used

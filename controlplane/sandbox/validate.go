@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"fmt"
-	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,7 +21,6 @@ const (
 	maxEnvCount   = 1000
 	maxLabels     = 100
 	maxLabelBytes = 1024 // of one key or value
-	maxAllowList  = 10
 	maxInterval   = 1<<31 - 1
 )
 
@@ -103,10 +101,12 @@ func (r CreateRequest) Validate() (Plan, error) {
 	if r.NetworkAllowList != nil {
 		list, err := ParseAllowList(*r.NetworkAllowList)
 		bad.check("networkAllowList", err)
-		if len(list) > 0 {
-			joined := strings.Join(list, ",")
-			sb.NetworkAllowList = &joined
-		}
+		sb.NetworkAllowList = joined(list)
+	}
+	if r.DomainAllowList != nil {
+		list, err := ParseDomains(*r.DomainAllowList)
+		bad.check("domainAllowList", err)
+		sb.DomainAllowList = joined(list)
 	}
 	bad.check("autoStopInterval", interval(r.AutoStopInterval, false, &sb.AutoStop))
 	bad.check("autoArchiveInterval", interval(r.AutoArchiveInterval, false, &sb.AutoArchive))
@@ -164,7 +164,6 @@ func (r CreateRequest) notYet(bad *problems) {
 		what  string
 	}{
 		{"volumes", len(r.Volumes) > 0, "volumes are"},
-		{"domainAllowList", set(r.DomainAllowList), "domain allow lists are"},
 		{"gpuType", len(r.GPUType) > 0, "GPUs are"},
 		{"linkedSandbox", set(r.LinkedSandbox), "linked sandboxes are"},
 		{"outboundProxyUrl", set(r.OutboundProxyURL), "outbound proxies are"},
@@ -266,27 +265,6 @@ func CheckLabels(labels map[string]string) error {
 		}
 	}
 	return nil
-}
-
-// ParseAllowList splits a comma list of IPv4 CIDRs, without empty entries and
-// with host bits cleared.
-func ParseAllowList(s string) ([]string, error) {
-	var out []string
-	for part := range strings.SplitSeq(s, ",") {
-		part = strings.TrimSpace(part)
-		if part == "" {
-			continue
-		}
-		p, err := netip.ParsePrefix(part)
-		if err != nil || !p.Addr().Is4() {
-			return nil, fmt.Errorf("has %q, which is not an IPv4 network such as 10.1.0.0/16", shorten(part))
-		}
-		out = append(out, p.Masked().String())
-	}
-	if len(out) > maxAllowList {
-		return nil, fmt.Errorf("must have at most %d networks", maxAllowList)
-	}
-	return out, nil
 }
 
 func interval(v *int, negative bool, to *int) error {

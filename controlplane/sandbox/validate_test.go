@@ -74,7 +74,9 @@ func TestRefused(t *testing.T) {
 		{"buildInfo without a Dockerfile", "buildInfo.dockerfileContent", CreateRequest{BuildInfo: &BuildRequest{}}},
 		{"buildInfo with a context that leads elsewhere", "buildInfo.contextHashes", CreateRequest{BuildInfo: &BuildRequest{DockerfileContent: "FROM x", ContextHashes: []string{"../h"}}}},
 		{"volumes", "volumes", CreateRequest{Volumes: []VolumeMount{{VolumeID: "v"}}}},
-		{"domainAllowList", "domainAllowList", CreateRequest{DomainAllowList: ptr("x.y")}},
+		{"domain list of an address", "domainAllowList", CreateRequest{DomainAllowList: ptr("1.2.3.4")}},
+		{"domain list of a URL", "domainAllowList", CreateRequest{DomainAllowList: ptr("https://example.com")}},
+		{"domain list too long", "domainAllowList", CreateRequest{DomainAllowList: ptr(strings.Repeat("x.example.com,", 11))}},
 		{"gpuType", "gpuType", CreateRequest{GPUType: []string{"H100"}}},
 		{"linkedSandbox", "linkedSandbox", CreateRequest{LinkedSandbox: ptr("x")}},
 		{"outboundProxyUrl", "outboundProxyUrl", CreateRequest{OutboundProxyURL: ptr("http://x")}},
@@ -118,7 +120,7 @@ func TestDefaults(t *testing.T) {
 	// What clients send for "not given" is the same.
 	zero := CreateRequest{
 		Name: ptr(""), Snapshot: ptr(""), User: ptr(""), Class: ptr(""), CPU: ptr(0), GPU: ptr(0), Memory: ptr(0), Disk: ptr(0),
-		NetworkAllowList: ptr(""), Volumes: []VolumeMount{}, Spot: ptr(false), TTLMinutes: ptr(0), Public: ptr(false),
+		NetworkAllowList: ptr(""), DomainAllowList: ptr(""), Volumes: []VolumeMount{}, Spot: ptr(false), TTLMinutes: ptr(0), Public: ptr(false),
 	}
 	if p, err = zero.Validate(); err != nil || !cmp.Equal(want, p) {
 		t.Errorf("plan of a request of zeros differs: %v\n%s", err, cmp.Diff(want, p))
@@ -130,7 +132,7 @@ func TestAccepted(t *testing.T) {
 	p, err := CreateRequest{
 		Name: ptr("My box: 3 / 4 (ü)"), Snapshot: ptr("org/slim:1"), User: ptr("1000"), Env: env,
 		Labels: map[string]string{"code-toolbox-language": "python"}, Public: ptr(true), Class: ptr("large"), Target: ptr("eu"),
-		NetworkBlockAll: ptr(true), NetworkAllowList: ptr(" 10.1.2.3/8, ,1.2.3.4/32,"),
+		NetworkBlockAll: ptr(true), NetworkAllowList: ptr(" 10.1.2.3/8, ,1.2.3.4/32,"), DomainAllowList: ptr(" Example.com, ,*.example.org."),
 		AutoStopInterval: ptr(0), AutoArchiveInterval: ptr(0), AutoDeleteInterval: ptr(0),
 	}.Validate()
 	if err != nil {
@@ -138,7 +140,7 @@ func TestAccepted(t *testing.T) {
 	}
 	want := Plan{SnapshotName: "org/slim:1", Sandbox: Sandbox{
 		Name: "My box: 3 / 4 (ü)", User: "1000", Env: maps.Clone(env), Labels: map[string]string{"code-toolbox-language": "python"},
-		Public: true, Class: "large", Target: "eu", NetworkBlockAll: true, NetworkAllowList: ptr("10.0.0.0/8,1.2.3.4/32"),
+		Public: true, Class: "large", Target: "eu", NetworkBlockAll: true, NetworkAllowList: ptr("10.1.2.3/8,1.2.3.4/32"), DomainAllowList: ptr("example.com,*.example.org"),
 		CPU: 1, MemoryGiB: 1, DiskGiB: 3, AutoStop: 0, AutoArchive: MaxAutoArchive, AutoDelete: 0,
 	}}
 	if d := cmp.Diff(want, p); d != "" {

@@ -13,7 +13,7 @@ import (
 // sandboxColumns, sandboxValues and scanSandbox go through the columns in one
 // order.
 const sandboxColumns = `id, org_id, name, user_id, snapshot, snapshot_id, image, build_info, os_user, target, runner_id, isolation, class,
-	env, labels, public, network_block_all, network_allow_list, cpu, gpu, memory_gib, disk_gib,
+	env, labels, public, network_block_all, network_allow_list, domain_allow_list, network_pending, cpu, gpu, memory_gib, disk_gib,
 	state, desired, state_since, error_reason, recoverable, end_cause, end_evidence, ended_at,
 	auto_stop, auto_archive, auto_delete, preview_token, daemon_version, created_at, updated_at, last_activity_at, version, backup`
 
@@ -28,7 +28,7 @@ func sandboxValues(s sandbox.Sandbox) []any {
 	}
 	return []any{
 		s.ID, s.OrgID, s.Name, s.UserID, s.Snapshot, s.SnapshotID, s.Image, build, s.User, s.Target, s.RunnerID, s.Isolation, s.Class,
-		text(s.Env), text(s.Labels), s.Public, s.NetworkBlockAll, s.NetworkAllowList, s.CPU, s.GPU, s.MemoryGiB, s.DiskGiB,
+		text(s.Env), text(s.Labels), s.Public, s.NetworkBlockAll, s.NetworkAllowList, s.DomainAllowList, s.NetworkPending, s.CPU, s.GPU, s.MemoryGiB, s.DiskGiB,
 		s.State, s.Desired, millis(s.StateSince), s.ErrorReason, s.Recoverable, s.EndCause, s.EndEvidence, millisPtr(s.EndedAt),
 		s.AutoStop, s.AutoArchive, s.AutoDelete, s.PreviewToken, s.DaemonVersion,
 		millis(s.CreatedAt), millis(s.UpdatedAt), millis(s.LastActivityAt), s.Version, backup,
@@ -38,7 +38,7 @@ func sandboxValues(s sandbox.Sandbox) []any {
 func scanSandbox(r scanner) (s sandbox.Sandbox, err error) {
 	err = r.Scan(&s.ID, &s.OrgID, &s.Name, &s.UserID, &s.Snapshot, &s.SnapshotID, &s.Image, jsonTo{&s.BuildInfo}, &s.User,
 		&s.Target, &s.RunnerID, &s.Isolation, &s.Class,
-		jsonTo{&s.Env}, jsonTo{&s.Labels}, &s.Public, &s.NetworkBlockAll, textPtrTo{&s.NetworkAllowList}, &s.CPU, &s.GPU, &s.MemoryGiB, &s.DiskGiB,
+		jsonTo{&s.Env}, jsonTo{&s.Labels}, &s.Public, &s.NetworkBlockAll, textPtrTo{&s.NetworkAllowList}, textPtrTo{&s.DomainAllowList}, &s.NetworkPending, &s.CPU, &s.GPU, &s.MemoryGiB, &s.DiskGiB,
 		&s.State, &s.Desired, timeTo{&s.StateSince}, textPtrTo{&s.ErrorReason}, &s.Recoverable, &s.EndCause, &s.EndEvidence, timePtrTo{&s.EndedAt},
 		&s.AutoStop, &s.AutoArchive, &s.AutoDelete, &s.PreviewToken, textPtrTo{&s.DaemonVersion},
 		timeTo{&s.CreatedAt}, timeTo{&s.UpdatedAt}, timeTo{&s.LastActivityAt}, &s.Version, jsonTo{&s.Backup})
@@ -209,6 +209,28 @@ func (db *DB) SetSandbox(ctx context.Context, id string, s sandbox.Settings, now
 		u = u.and("backup = ?", text(s.Backup))
 	}
 	return u.sandbox(ctx, db, db.writer(), id, ` WHERE id = ? AND state NOT IN (?, ?)`, []any{id, sandbox.Destroying, sandbox.Destroyed}, now)
+}
+
+// SetSandboxNetwork implements sandbox.Store.
+func (db *DB) SetSandboxNetwork(ctx context.Context, from sandbox.Sandbox, n sandbox.Network, pending bool, admit sandbox.Admit, now time.Time) (out sandbox.Sandbox, err error) {
+	u := assign("network_block_all = ?", n.BlockAll).and("network_allow_list = ?", n.AllowList).
+		and("domain_allow_list = ?", n.Domains).and("network_pending = ?", pending)
+	where, args := ` WHERE id = ? AND state = ? AND version = ?`, []any{from.ID, from.State, from.Version}
+	if admit == nil {
+		return u.sandbox(ctx, db, db.writer(), from.ID, where, args, now)
+	}
+	err = db.tx(ctx, func(c conn) error {
+		o, err := lockOrg(ctx, db, c, from.OrgID)
+		if err != nil {
+			return err
+		}
+		if err := admit(o, org.Usage{}); err != nil {
+			return err
+		}
+		out, err = u.sandbox(ctx, db, c, from.ID, where, args, now)
+		return err
+	})
+	return out, err
 }
 
 // TouchSandboxes implements sandbox.Store.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -23,16 +24,37 @@ const (
 	dnsTotalTimeout   = 5 * time.Second // for a query
 )
 
+// guests knows who asks.
+type guests interface {
+	// guest returns the sandbox whose address on this host addr is.
+	guest(addr netip.Addr) (guest, bool)
+	// pin makes the addresses of a name reachable for the sandbox, unless its
+	// policy has changed since guest was called.
+	pin(g guest, name string, addrs []netip.Addr, how time.Duration) error
+	// reachable says whether the name of any sandbox may lead to an address.
+	reachable(netip.Addr) bool
+}
+
+// guest is a sandbox that asks.
+type guest struct {
+	index  int
+	policy Policy
+	epoch  uint64 // of its policy
+}
+
 // forwarder answers the sandboxes' DNS queries from the host's resolvers, so
-// that no resolver's address need be opened to them.
+// that no resolver's address need be opened to them. Where a policy limits the
+// names that resolve, nothing else leaves the host, and an answer is given only
+// when what it says can be reached. When the forwarder fails, no name resolves.
 type forwarder struct {
 	upstreams *upstreams
+	guests    guests
 	log       *slog.Logger
-	servers   []*dns.Server
 	port      uint16
 	stopping  context.Context
 	stop      context.CancelFunc
 	total     chan struct{}
+	serving   sync.WaitGroup
 
 	mu     sync.Mutex
 	client map[netip.Addr]int // queries under way, by slot
@@ -40,15 +62,16 @@ type forwarder struct {
 
 // startForwarder listens on addrs, at port 53 or, where that is taken by a
 // server on all addresses, at a free one. The rules lead queries there.
-func startForwarder(addrs []netip.Addr, up *upstreams, log *slog.Logger) (*forwarder, error) {
-	f := &forwarder{upstreams: up, log: log, total: make(chan struct{}, dnsQueries), client: make(map[netip.Addr]int)}
+func startForwarder(addrs []netip.Addr, up *upstreams, who guests, log *slog.Logger) (*forwarder, error) {
+	f := &forwarder{
+		upstreams: up, guests: who, log: log, total: make(chan struct{}, dnsQueries), client: make(map[netip.Addr]int),
+	}
 	f.stopping, f.stop = context.WithCancel(context.Background())
 	var err error
 	for _, port := range []uint16{53, 0, 0, 0} {
 		if err = f.listen(addrs, port); err == nil {
 			return f, nil
 		}
-		f.closeListeners()
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			break
 		}
@@ -59,48 +82,94 @@ func startForwarder(addrs []netip.Addr, up *upstreams, log *slog.Logger) (*forwa
 
 // listen opens a UDP and a TCP socket on each address, all on one port.
 func (f *forwarder) listen(addrs []netip.Addr, port uint16) error {
-	var ready sync.WaitGroup
+	var servers []*dns.Server
 	for _, a := range addrs {
-		udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, port)))
+		udp, err := listenDNS("udp", netip.AddrPortFrom(a, port))
 		if err != nil {
-			return err
+			return errors.Join(err, shut(servers))
 		}
-		port = udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-		tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, port)))
+		servers = append(servers, udp)
+		port = udp.PacketConn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+		tcp, err := listenDNS("tcp", netip.AddrPortFrom(a, port))
 		if err != nil {
-			return errors.Join(err, udp.Close())
+			return errors.Join(err, shut(servers))
 		}
-		for _, s := range []*dns.Server{
-			{PacketConn: udp, Handler: dns.HandlerFunc(f.handle)},
-			{Listener: tcp, Handler: dns.HandlerFunc(f.handle), MaxTCPQueries: 128, IdleTimeout: func() time.Duration { return 10 * time.Second }},
-		} {
-			ready.Add(1)
-			s.NotifyStartedFunc = sync.OnceFunc(ready.Done)
-			f.servers = append(f.servers, s)
-			go func() {
-				if err := s.ActivateAndServe(); err != nil && f.stopping.Err() == nil {
-					f.log.Error("DNS forwarder stopped", "error", err)
-				}
-			}()
-		}
+		servers = append(servers, tcp)
 	}
-	ready.Wait() // a server can only be shut down once it runs
+	for _, s := range servers {
+		ready := make(chan struct{})
+		f.serving.Go(func() { f.serve(s, sync.OnceFunc(func() { close(ready) })) })
+		<-ready // a server can only be shut down once it runs
+	}
 	f.port = port
 	return nil
 }
 
-func (f *forwarder) closeListeners() {
-	for _, s := range f.servers {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		_ = s.ShutdownContext(ctx)
-		cancel()
+// listenDNS opens one socket, for a server that is not started yet.
+func listenDNS(network string, at netip.AddrPort) (*dns.Server, error) {
+	s := &dns.Server{Net: network, Addr: at.String(), MaxTCPQueries: 128, IdleTimeout: func() time.Duration { return 10 * time.Second }}
+	var err error
+	if network == "udp" {
+		s.PacketConn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+	} else {
+		s.Listener, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
 	}
-	f.servers = nil
+	return s, err
 }
 
+// shut closes the sockets of servers that were never started.
+func shut(servers []*dns.Server) error {
+	var errs []error
+	for _, s := range servers {
+		if s.PacketConn != nil {
+			errs = append(errs, s.PacketConn.Close())
+		}
+		if s.Listener != nil {
+			errs = append(errs, s.Listener.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// serve answers at a socket until the forwarder is closed. A socket that fails
+// is opened anew; until then nothing is answered there. started is called once
+// the first attempt goes on or has failed.
+func (f *forwarder) serve(s *dns.Server, started func()) {
+	defer started()
+	network, at := s.Net, s.Addr
+	if s.PacketConn != nil {
+		at = s.PacketConn.LocalAddr().String()
+	}
+	for {
+		s.Handler = dns.HandlerFunc(f.handle)
+		s.NotifyStartedFunc = func() {
+			context.AfterFunc(f.stopping, func() {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				_ = s.ShutdownContext(ctx) // who waits for an answer waits in vain
+			})
+			started()
+		}
+		err := s.ActivateAndServe()
+		for {
+			if f.stopping.Err() != nil {
+				return
+			}
+			f.log.Error("the DNS forwarder stopped and is started again; no name resolves meanwhile", "network", network, "address", at, "error", err)
+			pause(f.stopping)
+			var again *dns.Server
+			if again, err = listenDNS(network, netip.MustParseAddrPort(at)); err == nil {
+				s = again
+				break
+			}
+		}
+	}
+}
+
+// close ends it. No name resolves from then on.
 func (f *forwarder) close() {
 	f.stop()
-	f.closeListeners()
+	f.serving.Wait()
 }
 
 func (f *forwarder) handle(w dns.ResponseWriter, q *dns.Msg) {
@@ -121,7 +190,7 @@ func (f *forwarder) handle(w dns.ResponseWriter, q *dns.Msg) {
 	defer f.leave(client)
 	ctx, cancel := context.WithTimeout(f.stopping, dnsTotalTimeout)
 	defer cancel()
-	answer := f.ask(ctx, network, q)
+	answer := f.answer(ctx, network, client, q)
 	if answer == nil {
 		f.reply(w, q, dns.RcodeServerFailure)
 		return
@@ -135,6 +204,50 @@ func (f *forwarder) handle(w dns.ResponseWriter, q *dns.Msg) {
 		answer.Truncate(size)
 	}
 	_ = w.WriteMsg(answer) // a client that is gone is no concern of ours
+}
+
+// answer is what a sandbox is told; nil is nothing that helps. Somebody whom
+// nobody knows has no right to ask.
+func (f *forwarder) answer(ctx context.Context, network string, client netip.Addr, q *dns.Msg) *dns.Msg {
+	g, ok := f.guests.guest(client)
+	question := q.Question[0]
+	switch {
+	case !ok || !resolves(g.policy, question.Name):
+		return refusal(q, "the sandbox's network policy does not allow this name")
+	case !restricts(g.policy):
+		return f.ask(ctx, network, q)
+	case question.Qclass != dns.ClassINET || !askable(question.Qtype):
+		return refusal(q, "the sandbox's network policy does not allow this kind of question")
+	case unanswered(question.Qtype):
+		m := new(dns.Msg)
+		return m.SetReply(q)
+	}
+	got := f.ask(ctx, network, plainQuery(question))
+	if got == nil {
+		return nil
+	}
+	v := vet(question, got, f.guests.reachable)
+	if len(v.refused) > 0 {
+		f.log.Debug("a name leads to addresses that no sandbox may reach", "slot", g.index, "name", question.Name, "addresses", v.refused)
+		if len(v.addrs) == 0 {
+			return refusal(q, "this name leads to an address that no sandbox may reach")
+		}
+	}
+	if len(v.addrs) > 0 && pins(g.policy) {
+		name := strings.ToLower(strings.TrimSuffix(question.Name, "."))
+		if err := f.guests.pin(g, name, v.addrs, pinTime(v.ttl)); err != nil {
+			f.log.Warn("a name's addresses could not be opened; it does not resolve", "slot", g.index, "name", question.Name, "error", err)
+			return nil
+		}
+	}
+	m := new(dns.Msg)
+	m.SetRcode(q, got.Rcode)
+	m.RecursionAvailable, m.Truncated = true, got.Truncated
+	m.Answer, m.Ns = v.records, v.soa
+	if q.IsEdns0() != nil {
+		m.SetEdns0(dns.DefaultMsgSize, false)
+	}
+	return m
 }
 
 // ask tries the upstreams in order until one answers. nil means none did.
@@ -152,7 +265,7 @@ func (f *forwarder) ask(ctx context.Context, network string, q *dns.Msg) *dns.Ms
 			f.log.Debug("DNS upstream failed", "upstream", upstream, "error", err)
 			continue
 		}
-		if len(answer.Question) != 1 || answer.Question[0].Qtype != q.Question[0].Qtype {
+		if len(answer.Question) != 1 || answer.Question[0].Qtype != q.Question[0].Qtype || !strings.EqualFold(answer.Question[0].Name, q.Question[0].Name) {
 			continue
 		}
 		last = answer

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,6 +27,7 @@ type firewall struct {
 	mu      sync.Mutex // one transaction at a time
 	conn    *nftables.Conn
 	dnsPort uint16
+	pinned  map[int]map[netip.Addr]*pinned // by slot
 }
 
 func newFirewall(p plan, mark string, allowPrivate []netip.Prefix) (*firewall, error) {
@@ -33,7 +35,7 @@ func newFirewall(p plan, mark string, allowPrivate []netip.Prefix) (*firewall, e
 	if err != nil {
 		return nil, err
 	}
-	return &firewall{plan: p, mark: mark, allowPrivate: allowPrivate, conn: conn, dnsPort: 53}, nil
+	return &firewall{plan: p, mark: mark, allowPrivate: allowPrivate, conn: conn, dnsPort: 53, pinned: make(map[int]map[netip.Addr]*pinned)}, nil
 }
 
 func openNftables() (*nftables.Conn, error) {
@@ -86,6 +88,11 @@ func (f *firewall) sync(expected func() (map[int]Policy, error)) error {
 	if err != nil {
 		return fmt.Errorf("list nftables chains: %w", err)
 	}
+	sets, err := f.conn.GetSets(f.inet())
+	if err != nil && !isNotExist(err) {
+		return fmt.Errorf("list nftables sets: %w", err)
+	}
+	kept := make(map[string]bool) // sets of pinned addresses, by name
 	f.conn.AddTable(f.inet())
 	f.conn.AddTable(f.netdev())
 	if err := f.addGateways(); err != nil {
@@ -118,6 +125,9 @@ func (f *firewall) sync(expected func() (map[int]Policy, error)) error {
 		if err := f.addFilter(index, pol); err != nil {
 			return f.abandon(err)
 		}
+		for _, s := range pinSets(f.plan, index, pol) {
+			kept[s.name] = true
+		}
 		if !had[f.ingressChain(index)] { // the two come in one transaction
 			f.addTranslation(index)
 		}
@@ -128,6 +138,11 @@ func (f *firewall) sync(expected func() (map[int]Policy, error)) error {
 		if ours && !wanted[c.Name] {
 			f.conn.FlushChain(c)
 			f.conn.DelChain(c)
+		}
+	}
+	for _, s := range sets { // last: no rule refers to them any more
+		if strings.HasPrefix(s.Name, pinPrefix) && !kept[s.Name] {
+			f.conn.DelSet(&nftables.Set{Table: f.inet(), Name: s.Name})
 		}
 	}
 	return f.commit("synchronize")
@@ -148,10 +163,22 @@ func (f *firewall) add(index int, pol Policy) error {
 func (f *firewall) setPolicy(index int, old, pol Policy) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	otherNames := !pins(old) || !pins(pol) || !slices.Equal(old.Domains, pol.Domains)
+	if err := f.addPinSets(index, pol); err != nil {
+		return f.abandon(err)
+	}
+	if otherNames {
+		if err := f.keepPins(index, pol); err != nil {
+			return f.abandon(err)
+		}
+	}
 	for _, c := range slotRules(f.plan, index, pol) {
 		if c.chain == policyChain(index) { // the connection limit goes on counting
 			f.fill(c)
 		}
+	}
+	if otherNames {
+		f.dropPinSets(index, old)
 	}
 	dev := []nftables.SetElement{{Key: deviceKey(f.plan.name(index))}}
 	var err error
@@ -184,6 +211,8 @@ func (f *firewall) remove(index int, pol Policy) error {
 		f.conn.FlushChain(c)
 		f.conn.DelChain(c)
 	}
+	f.dropPinSets(index, pol)
+	delete(f.pinned, index)
 	for _, name := range []string{f.ingressChain(index), f.egressChain(index)} {
 		c := &nftables.Chain{Name: name, Table: f.netdev()}
 		f.conn.FlushChain(c)
@@ -193,6 +222,9 @@ func (f *firewall) remove(index int, pol Policy) error {
 }
 
 func (f *firewall) addFilter(index int, pol Policy) error {
+	if err := f.addPinSets(index, pol); err != nil {
+		return err
+	}
 	for _, c := range slotRules(f.plan, index, pol) {
 		f.conn.AddChain(&nftables.Chain{Name: c.chain, Table: f.inet()})
 		f.fill(c)
@@ -266,6 +298,34 @@ func (f *firewall) sharedChain(name string) *nftables.Chain {
 		return base(nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 	}
 	return c
+}
+
+// whole says whether the rules that every packet of a slot passes are there. It
+// is true when that cannot be found out.
+func (f *firewall) whole() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	tables, err := f.conn.ListTables()
+	if err != nil {
+		_ = f.abandon(err)
+		return true
+	}
+	n := 0
+	for _, t := range tables {
+		if t.Name == f.plan.prefix && (t.Family == nftables.TableFamilyINet || t.Family == nftables.TableFamilyNetdev) {
+			n++
+		}
+	}
+	if n < 2 {
+		return false
+	}
+	for _, name := range []string{chainForward, chainInput, chainOutbound, chainToHost, chainBase} {
+		rules, err := f.conn.GetRules(f.inet(), &nftables.Chain{Name: name, Table: f.inet()})
+		if isNotExist(err) || err == nil && len(rules) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // commit sends the transaction. A connection that failed once may hold stale

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -103,6 +106,33 @@ func uplinkMTU() int {
 	return mtu
 }
 
+// hostAddrs knows which addresses are this host's own.
+type hostAddrs struct {
+	mu      sync.Mutex
+	checked time.Time
+	addrs   map[netip.Addr]bool
+}
+
+// has says whether an address is the host's. While that cannot be found out,
+// every address may be.
+func (h *hostAddrs) has(a netip.Addr) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.addrs == nil || time.Since(h.checked) > 2*time.Second {
+		list, err := net.InterfaceAddrs()
+		if err != nil {
+			return true
+		}
+		h.addrs, h.checked = make(map[netip.Addr]bool), time.Now()
+		for _, l := range list {
+			if p, err := netip.ParsePrefix(l.String()); err == nil {
+				h.addrs[p.Addr().Unmap()] = true
+			}
+		}
+	}
+	return h.addrs[a.Unmap()]
+}
+
 // addGatewayAddress makes a an address of the host without a device of its
 // own. It is of narrow scope (IPv4) or deprecated (IPv6), so that the host does
 // not pick it as source for anything but its slots.
@@ -145,14 +175,33 @@ func forgetConnections(addrs ...netip.Addr) error {
 			gone[a] = true
 		}
 	}
+	return forget(gone)
+}
+
+// forget removes the tracked connections that fit.
+func forget(which netlink.CustomConntrackFilter) error {
 	var errs []error
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
 		_, err := wholly(func() (uint, error) {
-			return netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, gone)
+			return netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, which)
 		})
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// opened fits the connections that one of the addresses opened to where allowed
+// says no.
+type opened struct {
+	by      endpoints
+	allowed func(to netip.Addr) bool
+}
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (o opened) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	src, _ := netip.AddrFromSlice(flow.Forward.SrcIP)
+	dst, _ := netip.AddrFromSlice(flow.Forward.DstIP)
+	return o.by[src.Unmap()] && !o.allowed(dst.Unmap())
 }
 
 // endpoints are addresses. They fit the flows from or to one of them.

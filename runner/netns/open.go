@@ -71,7 +71,7 @@ func (p *Pool) start(ctx context.Context, up *upstreams) error {
 	if err != nil {
 		return err
 	}
-	if p.dns, err = startForwarder(gateways, up, p.log); err != nil {
+	if p.dns, err = startForwarder(gateways, up, p, p.log); err != nil {
 		return err
 	}
 	p.fw.dnsPort = p.dns.port
@@ -88,6 +88,7 @@ func (p *Pool) start(ctx context.Context, up *upstreams) error {
 	p.stop = stop
 	p.workWG.Go(func() { p.refill(background) })
 	p.workWG.Go(func() { p.sweep(background) })
+	p.workWG.Go(func() { p.mend(background) })
 	return nil
 }
 
@@ -135,7 +136,8 @@ func (p *Pool) adopt() error {
 			if err != nil {
 				pol = Policy{BlockAll: true} // unreadable: the safe side
 			}
-			p.held[rec.ID] = lease{index: i, policy: pol}
+			p.epochs++
+			p.held[rec.ID] = lease{index: i, policy: pol, epoch: p.epochs}
 		case !recorded && whole && mark == p.mark && i <= p.cfg.Max && len(p.ready) < p.cfg.Ready:
 			// More than Ready there can be: killed between a slot's taking
 			// and the record of it, with its replacement made already.
@@ -155,7 +157,7 @@ func (p *Pool) renew() error {
 		return err
 	}
 	for _, l := range p.held {
-		if devices[l.index] == p.mark {
+		if devices[l.index] == p.mark && !p.plan.isDown(l.index) {
 			continue
 		}
 		if err := p.plan.configureOuter(l.index); err != nil {

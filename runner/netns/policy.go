@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"daytona/internal/domains"
 	"daytona/internal/fault"
 )
 
@@ -106,12 +107,22 @@ func baseDecision(p plan, allowPrivate []netip.Prefix) decision {
 	return d
 }
 
-// policyDecision is what a valid policy says about destinations.
+// restricts says whether a policy closes anything that is open to others.
+func restricts(pol Policy) bool {
+	return pol.BlockAll || len(pol.AllowList) > 0 || len(pol.Domains) > 0
+}
+
+// pins says whether the addresses that names resolve to are reachable beside
+// those that the policy lists.
+func pins(pol Policy) bool { return !pol.BlockAll && len(pol.Domains) > 0 }
+
+// policyDecision is what a valid policy says about destinations, without the
+// addresses of its domains, which come and go.
 func policyDecision(pol Policy) decision {
 	switch {
 	case pol.BlockAll:
 		return decision{fallback: refuse}
-	case len(pol.AllowList) == 0:
+	case !restricts(pol):
 		return decision{fallback: pass}
 	}
 	d := decision{fallback: refuse}
@@ -121,6 +132,20 @@ func policyDecision(pol Policy) decision {
 		}
 	}
 	return d
+}
+
+// resolves says whether a sandbox may have a name looked up. The question alone
+// tells the name's owner something, so a policy that closes anything lets only
+// the names on its own list out; one that lists every IPv4 address has nothing
+// to hide.
+func resolves(pol Policy, name string) bool {
+	switch {
+	case pol.BlockAll:
+		return false
+	case !restricts(pol), slices.Contains(pol.AllowList, "0.0.0.0/0"):
+		return true
+	}
+	return domains.List(pol.Domains).Allows(name)
 }
 
 // maxAllowList bounds the rules that one sandbox may cost.
@@ -145,6 +170,18 @@ func normalize(pol Policy) (Policy, error) {
 	}
 	slices.Sort(out.AllowList)
 	out.AllowList = slices.Compact(out.AllowList)
+	if len(pol.Domains) > maxAllowList {
+		return pol, fault.New(fault.Invalid, "domain allow list: %d names, at most %d are possible", len(pol.Domains), maxAllowList)
+	}
+	for _, s := range pol.Domains {
+		name, err := domains.Parse(s)
+		if err != nil {
+			return pol, fault.New(fault.Invalid, "domain allow list: %s", err)
+		}
+		out.Domains = append(out.Domains, name)
+	}
+	slices.Sort(out.Domains)
+	out.Domains = slices.Compact(out.Domains)
 	return out, nil
 }
 
@@ -153,17 +190,22 @@ func narrows(old, new Policy) bool {
 	if new.BlockAll {
 		return !old.BlockAll
 	}
-	if len(new.AllowList) == 0 || old.BlockAll {
+	if !restricts(new) || old.BlockAll {
 		return false
 	}
-	if len(old.AllowList) == 0 {
+	if !restricts(old) {
 		return true
 	}
-	return slices.ContainsFunc(old.AllowList, func(s string) bool { return !slices.Contains(new.AllowList, s) })
+	return loses(old.AllowList, new.AllowList) || loses(old.Domains, new.Domains)
+}
+
+// loses reports whether old has an entry that new has not.
+func loses(old, new []string) bool {
+	return slices.ContainsFunc(old, func(s string) bool { return !slices.Contains(new, s) })
 }
 
 func samePolicy(a, b Policy) bool {
-	return a.BlockAll == b.BlockAll && slices.Equal(a.AllowList, b.AllowList)
+	return a.BlockAll == b.BlockAll && slices.Equal(a.AllowList, b.AllowList) && slices.Equal(a.Domains, b.Domains)
 }
 
 // parseRange reads a CIDR or a single address.

@@ -35,6 +35,7 @@ type Pool struct {
 	claim   *os.File // holds the prefix on this host
 	fw      *firewall
 	dns     *forwarder
+	hosts   hostAddrs
 	ids     keyedMutex // calls for one id, one after the other
 
 	mu      sync.Mutex
@@ -44,6 +45,7 @@ type Pool struct {
 	doomed  []doomed         // to be removed
 	working map[int]bool     // indexes that are being removed
 	next    int              // index at which to look for a free one
+	epochs  uint64           // given out
 	changed chan struct{}    // closed and replaced whenever the above changes
 	closed  bool
 
@@ -55,7 +57,9 @@ type Pool struct {
 type lease struct {
 	index   int
 	policy  Policy
-	inDoubt bool // the policy is recorded, but may not be in force
+	epoch   uint64 // another one for each policy of each lease
+	inDoubt bool   // the policy is recorded, but may not be in force
+	cut     bool   // the slot is cut off until it is
 }
 
 // doomed is a slot that is to be removed, with the policy its rules have.
@@ -91,7 +95,10 @@ func (p *Pool) Acquire(ctx context.Context, id string, pol Policy) (Slot, error)
 		return Slot{}, fault.Wrap(err, fault.Unavailable, "the host cannot record the sandbox's network")
 	}
 	// Known as held first, so that whoever states all rules anew states it right.
-	p.update(func() { p.held[id] = lease{index: index, policy: pol} })
+	p.update(func() {
+		p.epochs++
+		p.held[id] = lease{index: index, policy: pol, epoch: p.epochs}
+	})
 	if !samePolicy(pol, Policy{}) {
 		if err := p.fw.setPolicy(index, Policy{}, pol); err != nil {
 			// Nobody has been in this slot, but its rules are in doubt.
@@ -130,33 +137,6 @@ func (p *Pool) Reset(ctx context.Context, id string) error {
 	}
 	if err := p.plan.resetInner(l.index); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the host cannot restore the sandbox's network")
-	}
-	return nil
-}
-
-// changePolicy records a policy, then applies it. Killed in between, Open does
-// the rest.
-func (p *Pool) changePolicy(id string, l lease, pol Policy) error {
-	if samePolicy(l.policy, pol) && !l.inDoubt {
-		return nil
-	}
-	if err := p.records.put(record{Index: l.index, ID: id, Policy: pol}); err != nil {
-		return fault.Wrap(err, fault.Unavailable, "the host cannot record the sandbox's network policy")
-	}
-	p.update(func() { p.held[id] = lease{index: l.index, policy: pol, inDoubt: true} })
-	if err := p.fw.setPolicy(l.index, l.policy, pol); err != nil {
-		p.log.Info("stating all network rules anew", "reason", err)
-		if err = p.stateRules(); err != nil {
-			return fault.Wrap(err, fault.Unavailable, "the host cannot set the sandbox's network policy")
-		}
-	}
-	p.update(func() { p.held[id] = lease{index: l.index, policy: pol} })
-	if l.inDoubt || narrows(l.policy, pol) {
-		// What others still send on open connections ends as well.
-		s := p.plan.slot(l.index)
-		if err := forgetConnections(s.Addr, s.Addr6); err != nil {
-			p.log.Warn("tracked connections could not be removed", "slot", l.index, "error", err)
-		}
 	}
 	return nil
 }

@@ -36,6 +36,40 @@ const (
 	chainRefuse      = "refuse"
 )
 
+// pinSet holds the addresses of one IP version that a slot's names have resolved
+// to. Each leaves it by itself when its time is up. The set of another list of
+// names is another set: what was resolved for a longer list is never taken for an
+// answer of this one, whenever a process was killed.
+type pinSet struct {
+	name   string
+	id     uint32
+	layout layout
+}
+
+// maxPins is how many addresses a slot's names may have at the same time, by IP
+// version.
+const maxPins = 2048
+
+// pinSets are a slot's sets for a policy; none for one without names.
+func pinSets(p plan, index int, pol Policy) []pinSet {
+	if !pins(pol) {
+		return nil
+	}
+	h := fnv.New64a()
+	for _, name := range pol.Domains {
+		fmt.Fprintln(h, name)
+	}
+	name, id := fmt.Sprintf("%s%d.%016x", pinPrefix, index, h.Sum64()), uint32(1000+2*index)
+	out := []pinSet{{name + ".4", id, layout4}}
+	if p.v6 {
+		out = append(out, pinSet{name + ".6", id + 1, layout6})
+	}
+	return out
+}
+
+// pinPrefix begins the names of such sets, and of no others.
+const pinPrefix = "pinned"
+
 func countChain(index int) string  { return fmt.Sprintf("count%d", index) }
 func policyChain(index int) string { return fmt.Sprintf("policy%d", index) }
 
@@ -117,8 +151,32 @@ func slotRules(p plan, index int, pol Policy) []chainRules {
 			rule{&expr.Connlimit{Count: maxConnections, Flags: expr.NFT_CONNLIMIT_F_INV}},
 			drop,
 		)}},
-		{policyChain(index), decisionRules(p, policyDecision(pol), accept)},
+		{policyChain(index), policyRules(p, index, pol)},
 	}
+}
+
+// policyRules are those of the policy's ranges, then those of the addresses that
+// its names have resolved to, then what happens to all the rest.
+func policyRules(p plan, index int, pol Policy) []rule {
+	out := decisionRules(p, policyDecision(pol), accept)
+	if !pins(pol) {
+		return out
+	}
+	rest := out[len(out)-1]
+	out = out[:len(out)-1]
+	for _, set := range pinSets(p, index, pol) {
+		known := rule{load(expr.PayloadBaseNetworkHeader, set.layout.dst, set.layout.size),
+			&expr.Lookup{SourceRegister: 1, SetName: set.name, SetID: set.id}}
+		out = append(out,
+			// An address stays reachable for who talks to it, however short its
+			// name's time to live was.
+			when(version(set.layout), tracked(expr.CtStateBitESTABLISHED), known, rule{&expr.Dynset{
+				SrcRegKey: 1, SetName: set.name, SetID: set.id, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: pinLonger,
+			}}, accept),
+			when(version(set.layout), known, accept),
+		)
+	}
+	return append(out, rest)
 }
 
 // decisionRules computes the rules that carry out d; passing is what to do for

@@ -60,8 +60,13 @@ func New(id string, snapshots ...string) *Runner {
 	return r
 }
 
+<<<<<<< HEAD
 // On runs hook in every call of a method ("Create", "Start", "Stop", "Delete",
 // "Inspect", "List", "Snapshots", "Reserve", "Export", "Import"), before it does anything. An error is
+=======
+// On runs hook in every call of a method ("Create", "Start", "Stop", "SetNetwork", "Delete",
+// "Inspect", "List", "Snapshots", "Reserve"), before it does anything. An error is
+>>>>>>> e6a29f6 (network: policies change while a sandbox runs, and list domain names)
 // what the call returns. nil removes the hook.
 func (r *Runner) On(method string, hook func(ctx context.Context, id string) error) {
 	r.mu.Lock()
@@ -233,6 +238,21 @@ func (r *Runner) set(ctx context.Context, method, id string, state runnerapi.Sta
 		s.state, s.end = state, end
 	}
 	return r.viewLocked(id), nil
+}
+
+// SetNetwork implements runnerapi.Runner. Spec tells what was set.
+func (r *Runner) SetNetwork(ctx context.Context, id string, policy runnerapi.NetworkPolicy) error {
+	if err := r.enter(ctx, "SetNetwork", id); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok := r.sandboxes[id]
+	if !ok {
+		return fault.New(fault.NotFound, "sandbox %s is not here", id)
+	}
+	s.spec.Network = policy
+	return nil
 }
 
 // Delete implements runnerapi.Runner.

@@ -19,6 +19,7 @@ func roundTrip(t *testing.T, w *world) {
 	sb := row(o, "everything")
 	sb.BuildInfo = &sandbox.BuildInfo{DockerfileContent: "FROM x\n", ContextHashes: []string{"h"}, SnapshotRef: "r", CreatedAt: epoch, UpdatedAt: epoch}
 	sb.Isolation, sb.Public, sb.NetworkBlockAll, sb.NetworkAllowList = "gvisor", true, true, ptr("10.0.0.0/8,1.2.3.4/32")
+	sb.DomainAllowList, sb.NetworkPending = ptr("example.com,*.example.org"), true
 	sb.Env = map[string]string{"A": "1", "QUOTE": `"'\ $?` + "\n\t€😀"}
 	sb.Labels = map[string]string{"code-toolbox-language": "python", `odd "key"`: ""}
 	sb.GPU, sb.ErrorReason, sb.Recoverable = 2, ptr("because"), true
@@ -346,6 +347,35 @@ func settings(t *testing.T, w *world) {
 	_, err = w.SetSandbox(w.ctx, sb.ID, sandbox.Settings{Public: ptr(false)}, at(4))
 	w.wantKind(err, fault.Conflict)
 	_, err = w.SetSandbox(w.ctx, "nothing", sandbox.Settings{Public: ptr(false)}, at(4))
+	w.wantKind(err, fault.NotFound)
+}
+
+func network(t *testing.T, w *world) {
+	o := w.org("u", org.DefaultQuota())
+	sb := w.put(row(o, "a"))
+	n := sandbox.Network{BlockAll: true, AllowList: ptr("10.0.0.0/8"), Domains: ptr("example.com")}
+	got, err := w.SetSandboxNetwork(w.ctx, sb, n, true, nil, at(5))
+	w.must(err)
+	want := sb
+	want.NetworkBlockAll, want.NetworkAllowList, want.DomainAllowList, want.NetworkPending = true, n.AllowList, n.Domains, true
+	want.UpdatedAt, want.Version = at(5), sb.Version+1
+	w.same("changed row", got, want)
+	_, err = w.SetSandboxNetwork(w.ctx, sb, sandbox.Network{}, false, nil, at(6)) // as it was read before
+	w.wantKind(err, fault.Conflict)
+	_, err = w.SetSandboxNetwork(w.ctx, got, sandbox.Network{}, false, func(o org.Organization, _ org.Usage) error {
+		if o.ID != sb.OrgID {
+			t.Errorf("asked about organization %q", o.ID)
+		}
+		return fault.New(fault.Invalid, "no")
+	}, at(6))
+	w.wantKind(err, fault.Invalid)
+	got, err = w.SetSandboxNetwork(w.ctx, got, sandbox.Network{}, false, func(org.Organization, org.Usage) error { return nil }, at(7))
+	w.must(err)
+	if got.NetworkBlockAll || got.NetworkAllowList != nil || got.DomainAllowList != nil || got.NetworkPending {
+		t.Errorf("cleared row: %+v", got)
+	}
+	gone := row(o, "b")
+	_, err = w.SetSandboxNetwork(w.ctx, gone, n, true, nil, at(8))
 	w.wantKind(err, fault.NotFound)
 }
 

@@ -75,6 +75,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 		{"a move changes what it says and no more", moveChanges},
 		{"idle moves yield to activity", idleMoves},
 		{"settings", settings},
+		{"network", network},
 		{"activity only moves forward", touches},
 		{"grants", grants},
 		{"servers share their keys", serverKeys},
