@@ -25,26 +25,16 @@ type sandbox struct {
 type kind string
 
 const (
-<<<<<<< HEAD
-	opCreate kind = "create"
-	opStart  kind = "start"
-	opStop   kind = "stop"
-	opKill   kind = "kill" // stop without grace
-	opDelete kind = "delete"
-	opDrop   kind = "drop"   // take out of the warm pool
-	opEnded  kind = "ended"  // the container ended by itself
-	opExport kind = "export" // read its files
-	opImport kind = "import"
-=======
 	opCreate  kind = "create"
 	opStart   kind = "start"
 	opStop    kind = "stop"
 	opKill    kind = "kill" // stop without grace
 	opDelete  kind = "delete"
-	opDrop    kind = "drop" // take out of the warm pool
+	opDrop    kind = "drop"   // take out of the warm pool
+	opEnded   kind = "ended"  // the container ended by itself
+	opExport  kind = "export" // read its files
+	opImport  kind = "import"
 	opNetwork kind = "change of the network"
-	opEnded   kind = "ended" // the container ended by itself
->>>>>>> e6a29f6 (network: policies change while a sandbox runs, and list domain names)
 )
 
 // operation is one change under way.

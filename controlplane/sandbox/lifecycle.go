@@ -7,7 +7,6 @@ type Action string
 
 // The actions.
 const (
-<<<<<<< HEAD
 	DoNothing     Action = ""
 	DoAwaitImage  Action = "await_image" // see whether the runner has the snapshot by now
 	DoCreate      Action = "create"
@@ -21,18 +20,7 @@ const (
 	DoRestore     Action = "restore"
 	DoAutoArchive Action = "auto_archive" // decide that it should be archived
 	DoFail        Action = "fail"         // give up: the phase took too long
-=======
-	DoNothing    Action = ""
-	DoAwaitImage Action = "await_image" // see whether the runner has the snapshot by now
-	DoCreate     Action = "create"
-	DoStart      Action = "start"
-	DoStop       Action = "stop"
-	DoNetwork    Action = "network" // tell the runner what the sandbox may reach
-	DoDelete     Action = "delete"
-	DoIdleStop   Action = "idle_stop"   // decide that it should be stopped
-	DoAutoDelete Action = "auto_delete" // decide that it should be destroyed
-	DoFail       Action = "fail"        // give up: the phase took too long
->>>>>>> e6a29f6 (network: policies change while a sandbox runs, and list domain names)
+	DoNetwork     Action = "network"      // tell the runner what the sandbox may reach
 )
 
 // Step is what to do for a sandbox now. With DoNothing, At is when to look

@@ -33,7 +33,7 @@ func TestNext(t *testing.T) {
 
 		{"a changed network comes before rest", Sandbox{State: Started, Desired: Started, NetworkPending: true, AutoStop: 15, LastActivityAt: ago(time.Hour)}, Step{Do: DoNetwork}},
 		{"what stops needs no network", Sandbox{State: Started, Desired: Stopped, NetworkPending: true}, Step{Do: DoStop}},
-		{"what is stopped waits with its changed network", Sandbox{State: Stopped, Desired: Stopped, NetworkPending: true, AutoDelete: -1}, Step{}},
+		{"what is stopped waits with its changed network", Sandbox{State: Stopped, Desired: Stopped, NetworkPending: true, AutoDelete: -1, LastActivityAt: now}, Step{At: now.Add(30 * 24 * time.Hour)}},
 		{"auto-stop is due", Sandbox{State: Started, Desired: Started, AutoStop: 15, LastActivityAt: ago(15 * time.Minute)}, Step{Do: DoIdleStop}},
 		{"auto-stop is not due yet", Sandbox{State: Started, Desired: Started, AutoStop: 15, LastActivityAt: ago(14 * time.Minute)}, Step{At: now.Add(time.Minute)}},
 		{"auto-stop is off", Sandbox{State: Started, Desired: Started, AutoStop: 0, LastActivityAt: ago(1e6 * time.Hour)}, Step{}},

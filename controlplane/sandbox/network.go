@@ -165,11 +165,11 @@ func (m *Manager) storeNetwork(ctx context.Context, orgID, idOrName string, c Ne
 			return Sandbox{}, err
 		}
 		switch shown := sb.Shown(); shown {
-		case Started, Stopped:
+		case Started, Stopped, Archived:
 		case Destroying, Destroyed, Error, BuildFailed:
 			return Sandbox{}, fault.New(fault.Invalid, "Sandbox is %s, so its network settings cannot be changed", shown)
 		default:
-			return Sandbox{}, fault.New(fault.Conflict, "Sandbox is %s. Wait until it is started or stopped, then change its network settings", shown)
+			return Sandbox{}, fault.New(fault.Conflict, "Sandbox is %s. Wait until it is started, stopped or archived, then change its network settings", shown)
 		}
 		n, err := c.Apply(sb.Network())
 		if err != nil {

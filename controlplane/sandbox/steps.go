@@ -112,7 +112,9 @@ func (m *Manager) startIt(w *worker, sb Sandbox, member fleet.Member) error {
 	var got runnerapi.Sandbox
 	var err error
 	if sb.NetworkPending { // changed while it was stopped: not one packet under the old policy
-		err = member.Runner.SetNetwork(ctx, sb.ID, sb.Network().policy())
+		if err = member.Runner.SetNetwork(ctx, sb.ID, sb.Network().policy()); fault.Is(err, fault.Conflict) {
+			err = errWaiting
+		}
 	}
 	if err == nil {
 		got, err = member.Runner.Start(ctx, sb.ID)

@@ -60,13 +60,8 @@ func New(id string, snapshots ...string) *Runner {
 	return r
 }
 
-<<<<<<< HEAD
-// On runs hook in every call of a method ("Create", "Start", "Stop", "Delete",
-// "Inspect", "List", "Snapshots", "Reserve", "Export", "Import"), before it does anything. An error is
-=======
 // On runs hook in every call of a method ("Create", "Start", "Stop", "SetNetwork", "Delete",
-// "Inspect", "List", "Snapshots", "Reserve"), before it does anything. An error is
->>>>>>> e6a29f6 (network: policies change while a sandbox runs, and list domain names)
+// "Inspect", "List", "Snapshots", "Reserve", "Export", "Import"), before it does anything. An error is
 // what the call returns. nil removes the hook.
 func (r *Runner) On(method string, hook func(ctx context.Context, id string) error) {
 	r.mu.Lock()
