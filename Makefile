@@ -8,6 +8,8 @@ DATA ?= $(or $(DAYTONA_DATA),/var/lib/daytona)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STEP := scripts/step.sh
 GOBUILD := go build -trimpath
+# One compilation cannot keep two processors busy: its largest packages come alone.
+TOGETHER := $(MAKE) --no-print-directory -j2
 LDFLAGS := -s -w -X daytona/internal/version.Version=$(VERSION)
 
 .PHONY: help
@@ -15,7 +17,8 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .PHONY: quickstart
-quickstart: deps-run bin/runc bin/runsc bin/toolbox build ## Build, start the server, run code in a sandbox
+quickstart: deps-run ## Build, start the server, run code in a sandbox
+	@$(TOGETHER) bin/daytona bin/runsc bin/runc bin/toolbox bin/quickstart
 	@bin/quickstart --data "$(DATA)"
 
 .PHONY: stop
@@ -23,12 +26,15 @@ stop: ## Stop the server and every sandbox; the data stays
 	@if [ -x bin/daytona ]; then bin/daytona down --data "$(DATA)"; else echo "nothing was built here, so nothing runs"; fi
 
 .PHONY: build
-build: deps-run bin/toolbox ## Build our binaries into bin/
-	@$(STEP) "compiling daytona" $(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/daytona ./cmd/daytona
-	@$(STEP) "compiling quickstart" $(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/quickstart ./cmd/quickstart
+build: deps-run ## Build our binaries into bin/
+	@$(TOGETHER) bin/daytona bin/toolbox bin/quickstart
+
+bin/daytona bin/toolbox bin/quickstart: bin/%: FORCE
+	@$(STEP) "compiling $*" $(GOBUILD) -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
 
 .PHONY: engines
-engines: deps-run bin/runc bin/runsc ## Build the isolation engines, gVisor and runc, into bin/
+engines: deps-run ## Build the isolation engines, gVisor and runc, into bin/
+	@$(TOGETHER) bin/runsc bin/runc
 
 bin/runsc: engines/runsc/go.mod engines/runsc/go.sum
 	@cd engines/runsc && ../../$(STEP) "compiling gVisor (two to three minutes the first time)" \
@@ -40,9 +46,6 @@ bin/runc: engines/runc/go.mod engines/runc/go.sum
 	@cd engines/runc && ../../$(STEP) "compiling runc" \
 		$(GOBUILD) -tags seccomp -ldflags '-s -w' -o ../../bin/runc github.com/opencontainers/runc
 	@touch $@
-
-bin/toolbox: FORCE
-	@$(STEP) "compiling the toolbox" $(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/toolbox ./cmd/toolbox
 
 .PHONY: deps-run deps-test deps-bench
 deps-run deps-test deps-bench: deps-%:

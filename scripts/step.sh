@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs a slow command quietly and says how it goes.
 # Usage: scripts/step.sh "what is being done" COMMAND [ARG ...]
-# Prints the elapsed time every ten seconds, and the command's output if it fails.
+# Prints the elapsed time every twenty seconds, and the command's output if it
+# fails; whole lines, since steps may run side by side.
 set -uo pipefail
 what=$1; shift
 log=$(mktemp); trap 'rm -f "$log"' EXIT
@@ -9,16 +10,16 @@ start=$SECONDS
 "$@" >"$log" 2>&1 &
 pid=$!
 trap 'kill $pid 2>/dev/null; rm -f "$log"; exit 130' INT TERM
-printf '  %-58s' "$what"
-next=10
+say() { printf '  %-58s %s\n' "$what" "$1"; }
+next=20
 while kill -0 $pid 2>/dev/null; do
   sleep 0.2
-  if [ $((SECONDS - start)) -ge $next ]; then printf ' %ss' $next; next=$((next + 10)); fi
+  if [ $((SECONDS - start)) -ge $next ]; then say "$next s"; next=$((next + 20)); fi
 done
 wait $pid; code=$?
 if [ $code -eq 0 ]; then
-  printf ' done (%ss)\n' $((SECONDS - start))
+  say "done ($((SECONDS - start)) s)"
 else
-  printf ' FAILED\n'; cat "$log" >&2
+  say FAILED; cat "$log" >&2
 fi
 exit $code
