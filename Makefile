@@ -72,6 +72,11 @@ bench: deps-bench engines build ## Measure, beside Docker in the same run
 	@$(GOBUILD) -o bin/bench ./cmd/bench
 	@bin/bench $(BENCH)
 
+.PHONY: chaos
+chaos: deps-test engines build ## Break everything for twenty minutes, and see that nothing is lost
+	@$(GOBUILD) -o bin/chaos ./cmd/chaos
+	@bin/chaos $(CHAOS)
+
 .PHONY: lint
 lint: bin/golangci-lint ## Check the code against a short list of linters
 	bin/golangci-lint run ./...

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"daytona/internal/footprint"
 )
 
 // alone gives a test the server for itself, in another mode, and returns it to
@@ -74,14 +76,14 @@ func TestKillKeepsSandboxes(t *testing.T) {
 				b.count = mustExec(t, api, b.ID, "cat /tmp/count").Result
 				boxes = append(boxes, b)
 			}
-			before, err := processes(shared)
+			before, err := shared.host().Processes()
 			if err != nil {
 				t.Fatal(err)
 			}
 
 			shared.kill()
 
-			during, err := processes(shared)
+			during, err := shared.host().Processes()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -231,7 +233,7 @@ func (c *client) settled(ctx context.Context) error {
 }
 
 // nothingMore waits until the host looks as it did before.
-func nothingMore(t *testing.T, before world) {
+func nothingMore(t *testing.T, before footprint.Footprint) {
 	t.Helper()
 	// A sandbox of the pool that was on offer when the server was killed stays
 	// for a minute: the row that names it may have been written.
@@ -240,7 +242,7 @@ func nothingMore(t *testing.T, before world) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		more := before.more(now)
+		more := before.More(now)
 		if len(more) == 0 {
 			return
 		}

@@ -34,6 +34,7 @@ var arrows = []struct {
 	{"mcp", []string{"sdk/go", "api", "internal/"}, "each tool is a thin call of the SDK"},
 	{"cli", []string{"sdk/go", "mcp", "api", "internal/"}, "the command line is a client like any other, and runs where no server can"},
 	{"cmd/daytona", []string{"cli", "mcp", "sdk/go", "controlplane/", "runner/", "proxy/", "api/", "images/", "internal/", "cmd/daytona/"}, "wiring"},
+	{"cmd/chaos", []string{"e2e/chaos", "sdk/go", "internal/"}, "a client that breaks things"},
 	{"cmd", []string{"toolbox/", "runner/", "api/", "internal/"}, "small programs"},
 }
 

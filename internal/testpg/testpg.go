@@ -40,8 +40,11 @@ const dirPrefix = "daytona-testpg-"
 
 var errMissing = errors.New("PostgreSQL is not installed here (Debian package: postgresql)")
 
-type cluster struct {
+// Cluster is a private PostgreSQL.
+type Cluster struct {
 	dir     string
+	bin     string
+	cred    *syscall.Credential
 	process *os.Process
 	exited  chan struct{}
 }
@@ -49,7 +52,7 @@ type cluster struct {
 // One cluster per test binary: starting one costs a second.
 var (
 	once    sync.Once
-	shared  *cluster
+	shared  *Cluster
 	failure error
 	serial  atomic.Int64
 )
@@ -58,7 +61,7 @@ var (
 func Main(m *testing.M) int {
 	code := m.Run()
 	if shared != nil {
-		shared.stop()
+		shared.Stop()
 	}
 	return code
 }
@@ -67,7 +70,7 @@ func Main(m *testing.M) int {
 // where PostgreSQL is not installed.
 func DSN(t testing.TB) string {
 	t.Helper()
-	once.Do(func() { shared, failure = start() })
+	once.Do(func() { shared, failure = New(context.Background()) })
 	if errors.Is(failure, errMissing) {
 		t.Skip(failure)
 	}
@@ -77,16 +80,17 @@ func DSN(t testing.TB) string {
 	name := fmt.Sprintf("test_%d", serial.Add(1))
 	shared.exec(t, "CREATE DATABASE "+name)
 	t.Cleanup(func() { shared.exec(t, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
-	return shared.dsn(name)
+	return shared.DSN(name)
 }
 
-func (c *cluster) dsn(database string) string {
+// DSN is the address of a database; "postgres" is there from the beginning.
+func (c *Cluster) DSN(database string) string {
 	return "postgres://postgres@/" + database + "?host=" + url.QueryEscape(c.dir)
 }
 
-func (c *cluster) exec(t testing.TB, query string) {
+func (c *Cluster) exec(t testing.TB, query string) {
 	t.Helper()
-	db, err := sql.Open("pgx", c.dsn("postgres"))
+	db, err := sql.Open("pgx", c.DSN("postgres"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +100,8 @@ func (c *cluster) exec(t testing.TB, query string) {
 	}
 }
 
-func start() (_ *cluster, err error) {
+// New makes a cluster and starts it. Stop ends it.
+func New(ctx context.Context) (_ *Cluster, err error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
@@ -111,10 +116,10 @@ func start() (_ *cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{dir: dir, exited: make(chan struct{})}
+	c := &Cluster{dir: dir, bin: bin, cred: cred}
 	defer func() {
 		if err != nil {
-			c.stop()
+			c.Stop()
 		}
 	}()
 	if cred != nil {
@@ -122,23 +127,24 @@ func start() (_ *cluster, err error) {
 			return nil, err
 		}
 	}
-	data := filepath.Join(dir, "data")
-	initdb := exec.CommandContext(context.Background(), filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "-D", filepath.Join(dir, "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
 	initdb.Dir, initdb.SysProcAttr = dir, &syscall.SysProcAttr{Credential: cred}
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	return c, c.run(bin, data, cred)
+	return c, c.Start(ctx)
 }
 
-// run starts the server and waits until it answers.
-func (c *cluster) run(bin, data string, cred *syscall.Credential) error {
+// Start starts the server, which New has done and Kill undone, and waits until
+// it answers. What was committed before a Kill is there.
+func (c *Cluster) Start(ctx context.Context) error {
 	var out bytes.Buffer
-	server := exec.CommandContext(context.Background(), filepath.Join(bin, "postgres"), "-D", data, "-k", c.dir, "-c", "listen_addresses=",
-		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
+	exited := make(chan struct{})
+	server := exec.CommandContext(context.Background(), filepath.Join(c.bin, "postgres"), "-D", filepath.Join(c.dir, "data"), "-k", c.dir, "-c", "listen_addresses=",
+		"-c", "fsync=off", "-c", "full_page_writes=off",
 		"-c", "max_connections=300", "-c", "shared_buffers=32MB", "-c", "dynamic_shared_memory_type=mmap")
 	server.Dir, server.Stdout, server.Stderr = c.dir, &out, &out
-	server.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Pdeathsig: syscall.SIGQUIT, Setpgid: true}
+	server.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred, Pdeathsig: syscall.SIGQUIT, Setpgid: true}
 	started := make(chan error)
 	go func() {
 		// The signal comes when the thread that started the process ends, so
@@ -148,27 +154,27 @@ func (c *cluster) run(bin, data string, cred *syscall.Credential) error {
 		started <- err
 		if err == nil {
 			_ = server.Wait() // what it printed says how it ended
-			close(c.exited)
+			close(exited)
 		}
 		select {}
 	}()
 	if err := <-started; err != nil {
 		return err
 	}
-	c.process = server.Process
-	db, err := sql.Open("pgx", c.dsn("postgres"))
+	c.process, c.exited = server.Process, exited
+	db, err := sql.Open("pgx", c.DSN("postgres"))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = db.Close() }() // nothing was written
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
 	for {
 		if err = db.PingContext(ctx); err == nil {
 			return nil
 		}
 		select {
-		case <-c.exited:
+		case <-exited:
 			return fmt.Errorf("postgres ended:\n%s", out.String())
 		case <-ctx.Done():
 			return fmt.Errorf("postgres does not answer: %w", err)
@@ -177,7 +183,14 @@ func (c *cluster) run(bin, data string, cred *syscall.Credential) error {
 	}
 }
 
-func (c *cluster) stop() {
+// Kill ends the server as kill -9 does. Its processes notice and end as well.
+func (c *Cluster) Kill() {
+	_ = c.process.Kill() // it may have ended by itself
+	<-c.exited
+}
+
+// Stop ends the server and removes all its data.
+func (c *Cluster) Stop() {
 	if c.process != nil {
 		_ = c.process.Signal(syscall.SIGQUIT) // at once, without a checkpoint; it may have ended by itself
 		<-c.exited
