@@ -19,7 +19,8 @@ func TestChaos(t *testing.T) {
 	report, err := chaos.Run(t.Context(), chaos.Config{
 		URL: shared.api.url, Key: shared.api.key, Snapshot: snapshot, Server: s, Host: shared.host(),
 		Seed: uint64(time.Now().UnixNano()), For: 45 * time.Second, Every: 3 * time.Second, Workers: 3, Boxes: 2,
-		Say: t.Logf,
+		Drain: func(context.Context) error { return shared.restartAs(mode{isolation: "gvisor"}) },
+		Say:   t.Logf,
 	})
 	var text strings.Builder
 	if err := report.Write(&text); err != nil {

@@ -27,6 +27,9 @@ type Roots interface {
 	Create(ctx context.Context, spec rootfs.RootSpec) error
 	Mount(ctx context.Context, id string) (string, error)
 	Unmount(ctx context.Context, id string) error
+	// Thaw lets a sandbox write that waits for room on the host's disk, because
+	// it shall end. Unknown ids are no error.
+	Thaw(ctx context.Context, id string) error
 	// Delete unmounts and removes the root. Unknown ids are no error.
 	Delete(ctx context.Context, id string) error
 	// Usage says how full the sandbox's disk is.

@@ -92,6 +92,10 @@ func (r *Runner) stop(ctx context.Context, sb *sandbox, grace time.Duration) err
 	if err := r.update(sb, false, func(rec *record) { rec.Phase, rec.End = phaseStopping, &end }); err != nil {
 		r.log.Error("the intent to stop is not written", "sandbox", sb.id, "error", err)
 	}
+	// What waits for room on a full disk cannot be ended.
+	if err := r.cfg.Roots.Thaw(ctx, sb.id); err != nil {
+		return err
+	}
 	if err := d.Stop(ctx, sb.id, grace); err != nil && !fault.Is(err, fault.NotFound) {
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
@@ -133,6 +137,9 @@ func (r *Runner) settle(ctx context.Context, sb *sandbox, end runnerapi.End) err
 	if err != nil {
 		return err
 	}
+	if err := r.cfg.Roots.Thaw(ctx, sb.id); err != nil {
+		return err
+	}
 	if err := d.Delete(ctx, sb.id); err != nil {
 		return err
 	}
@@ -150,6 +157,9 @@ func (r *Runner) settle(ctx context.Context, sb *sandbox, end runnerapi.End) err
 func (r *Runner) clear(ctx context.Context, sb *sandbox) error {
 	r.detach(sb)
 	rec := sb.record()
+	if err := r.cfg.Roots.Thaw(ctx, sb.id); err != nil {
+		return err
+	}
 	if d := r.drivers[rec.Driver]; d != nil {
 		if err := d.Delete(ctx, sb.id); err != nil {
 			return err

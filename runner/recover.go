@@ -161,6 +161,9 @@ func (r *Runner) recoverOne(ctx context.Context, sb *sandbox, c found) error {
 		})
 	case stepStop:
 		if c.driver != nil && c.Running {
+			if err := r.cfg.Roots.Thaw(ctx, sb.id); err != nil {
+				return err
+			}
 			if err := c.driver.Stop(ctx, sb.id, 0); err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -69,6 +70,10 @@ func (d *disk) close() error {
 
 func (d *disk) ballast() string { return filepath.Join(d.mount, "ballast") }
 
+// fillRate is how many bytes a second fill takes: what a fast disk writes. Nobody
+// can be warned of a disk that is full from one moment to the next.
+const fillRate = 2 << 30
+
 // fill leaves no byte; what it returns frees the disk again.
 func (d *disk) fill() (free func() error, err error) {
 	f, err := os.Create(d.ballast())
@@ -78,7 +83,7 @@ func (d *disk) fill() (free func() error, err error) {
 	defer f.Close()
 	free = func() error { return os.Remove(d.ballast()) }
 	var at int64
-	for step := int64(1 << 30); step >= 4<<10; {
+	for step := int64(64 << 20); step >= 4<<10; {
 		err := unix.Fallocate(int(f.Fd()), 0, at, step)
 		switch {
 		case errors.Is(err, unix.ENOSPC):
@@ -87,6 +92,7 @@ func (d *disk) fill() (free func() error, err error) {
 			return nil, errors.Join(err, free())
 		default:
 			at += step
+			time.Sleep(time.Duration(step) * time.Second / fillRate)
 		}
 	}
 	return free, nil

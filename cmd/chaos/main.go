@@ -73,11 +73,16 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	// Without a pool first: what is there before is what shall be there after.
+	// The pool begins with the first restart.
 	if err := s.Start(ctx); err != nil {
 		return err
 	}
 	s.warm = *warm
+	config.Drain = func(ctx context.Context) error {
+		s.warm = 0
+		s.end()
+		return s.Start(ctx)
+	}
 	config.URL, config.Key = s.url, s.key
 	say("seed %d: for %s, a fault every %s or so", *seed, *length, *every)
 	report, err := chaos.Run(ctx, config)

@@ -103,7 +103,7 @@ func (s *server) ready(ctx context.Context) error {
 			return fmt.Errorf("the server ended: see %s", s.log)
 		case <-ctx.Done():
 			return fmt.Errorf("the server is not ready: %w: see %s", errors.Join(ctx.Err(), failed), s.log)
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
@@ -120,16 +120,22 @@ func (s *server) PID() int {
 	return s.cmd.Process.Pid
 }
 
+// end stops the server politely. Sandboxes go on.
+func (s *server) end() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+	select {
+	case <-s.exited:
+	case <-time.After(time.Minute):
+		s.Kill()
+	}
+}
+
 // close stops the server and takes down what it made on the host.
 func (s *server) close() error {
-	if s.cmd != nil {
-		_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
-		select {
-		case <-s.exited:
-		case <-time.After(time.Minute):
-			s.Kill()
-		}
-	}
+	s.end()
 	return s.down(context.Background())
 }
 

@@ -26,7 +26,7 @@ type box struct {
 	id     string
 	expect []api.SandboxState // one, or those that a lost answer left
 	files  map[string][]sum   // path to the contents that it may have
-	struck bool               // a fault ended its engine since it was last seen
+	struck bool               // a fault ended its engine, and it was not seen to stand still since
 }
 
 type sum [sha256.Size]byte
@@ -96,7 +96,10 @@ func (b *box) read(path string, content []byte) string {
 // says what is wrong, or "".
 func (b *box) seen(state api.SandboxState, reason string) string {
 	was, struck := b.expect, b.struck
-	b.expect, b.struck = []api.SandboxState{state}, false
+	b.expect = []api.SandboxState{state}
+	if state != api.SandboxStarted { // the server may not have noticed yet
+		b.struck = false
+	}
 	switch {
 	case state == api.SandboxError && reason == "":
 		return fmt.Sprintf("sandbox %s is in error and nobody says why", b.id)

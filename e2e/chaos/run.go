@@ -44,6 +44,7 @@ type Config struct {
 
 	Fill     func() (free func() error, err error) // fills the disk of the data directory; nil: it is left alone
 	Postgres Process                               // nil: the server has another database
+	Drain    func(context.Context) error           // starts the server again without a pool
 	Archive  bool                                  // the server has an object store to archive to
 
 	Seed    uint64
@@ -84,6 +85,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	if r.client, err = daytona.New(daytona.WithAPIURL(u.String()), daytona.WithAPIKey(c.Key)); err != nil {
 		return Report{}, err
 	}
+	// The server has no pool yet. What is there now is what shall be there after.
 	before, err := r.host().Look()
 	if err != nil {
 		return Report{}, err
@@ -250,6 +252,9 @@ func (r *run) clean(ctx context.Context, before footprint.Footprint) error {
 		if err := pause(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
+	}
+	if err := r.Drain(ctx); err != nil {
+		return err
 	}
 	// A sandbox of the pool that was on offer when the server was killed stays for
 	// a minute: the row that names it may have been written.

@@ -50,6 +50,9 @@ func (s Server) Look() (Footprint, error) {
 	return f, nil
 }
 
+// maxNamed is how many new things of a kind are named.
+const maxNamed = 8
+
 // More lists what now has and before had not, kind by kind. Pools may refill
 // with other names, so kinds of equal length count as equal.
 func (before Footprint) More(now Footprint) []string {
@@ -63,6 +66,9 @@ func (before Footprint) More(now Footprint) []string {
 			if !slices.Contains(before[kind], name) {
 				extra = append(extra, name)
 			}
+		}
+		if len(extra) > maxNamed {
+			extra = append(extra[:maxNamed], fmt.Sprintf("and %d more", len(extra)-maxNamed))
 		}
 		all = append(all, fmt.Sprintf("%s: %d, were %d; new: %s", kind, len(names), len(before[kind]), strings.Join(extra, "; ")))
 	}

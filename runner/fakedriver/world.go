@@ -109,6 +109,9 @@ func (r *Roots) Mount(ctx context.Context, id string) (string, error) {
 // Unmount implements runner.Roots.
 func (r *Roots) Unmount(ctx context.Context, id string) error { return r.pass(ctx, "Unmount") }
 
+// Thaw implements runner.Roots. Its disks are never full.
+func (r *Roots) Thaw(context.Context, string) error { return nil }
+
 // Delete implements runner.Roots.
 func (r *Roots) Delete(ctx context.Context, id string) error {
 	if err := r.pass(ctx, "Delete"); err != nil {

@@ -4,10 +4,12 @@ package rootfs
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,71 +49,111 @@ func smallHost(t *testing.T, size int64) string {
 }
 
 // TestFullHostKeepsWhatIsWritten fills the host's disk from inside one root.
-// Writers get errors; nothing that was synced is lost, there or at a neighbour,
-// and after room is made everything goes on.
+// Writers wait until there is room; nothing that was written is lost, there or at
+// a neighbour, synced or not, and a root can be deleted meanwhile.
 func TestFullHostKeepsWhatIsWritten(t *testing.T) {
-	s := testStore(t, Config{Dir: smallHost(t, 96<<20)})
+	dir := smallHost(t, 4<<30)
+	s := testStore(t, Config{Dir: dir, Reserve: 1 << 20})
 	importSmall(t, s, "small")
-	const disk = 128 << 20
+	const disk = 1 << 30
 	a := mustMount(t, s, RootSpec{ID: "a", Image: "small", DiskBytes: disk})
 	b := mustMount(t, s, RootSpec{ID: "b", Image: "small", DiskBytes: disk})
-	for _, p := range []string{a, b} {
-		write(t, p+"/precious", "precious")
-		if err := syncTree(p); err != nil {
+	c := mustMount(t, s, RootSpec{ID: "c", Image: "small", DiskBytes: disk})
+	until(t, "the ballast is held", func() bool {
+		st, err := os.Stat(s.guard.ballast)
+		return err == nil && st.Size() == s.guard.bytes
+	})
+	filler := filepath.Join(filepath.Dir(dir), "filler")
+	f, err := os.Create(filler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, err := s.guard.free()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, free-200<<20); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+
+	write(t, b+"/precious", "precious") // only in memory
+	big := bytes.Repeat([]byte("full"), 1<<20)
+	const pieces = 100
+	written := make(chan error, 1)
+	go func() {
+		f, err := os.Create(a + "/big")
+		for range pieces {
+			if err == nil {
+				_, err = f.Write(big)
+			}
+			if err == nil {
+				err = f.Sync()
+			}
+		}
+		written <- errors.Join(err, f.Close())
+	}()
+	full := func() bool {
+		s.guard.mu.Lock()
+		defer s.guard.mu.Unlock()
+		return s.guard.full
+	}
+	until(t, "the host is full", full)
+	select {
+	case err := <-written:
+		t.Fatal("everything was written to a full host:", err)
+	default:
+	}
+	if readFile(t, b+"/precious") != "precious" {
+		t.Error("the neighbour's file cannot be read")
+	}
+	waiting := make(chan error, 1)
+	go func() { waiting <- os.WriteFile(c+"/late", []byte("late"), 0o600) }()
+	if err := s.Thaw(t.Context(), "c"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waiting; err != nil {
+		t.Error("writing to a root that shall end:", err)
+	}
+	if err := s.Delete(t.Context(), "c"); err != nil {
+		t.Fatal("deleting on a full host:", err)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-written; err != nil {
+		t.Error("the writer that waited got", err)
+	}
+	until(t, "there is room again", func() bool { return !full() })
+	for _, id := range []string{"a", "b"} {
+		if err := s.Unmount(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		img, err := os.Open(s.path("roots", id, loopImage))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bad, err := hasErrors(img); bad || err != nil {
+			t.Error("the disk has met errors:", bad, err)
+		}
+		_ = img.Close()
+		if _, err := s.Mount(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
 	}
-	f, err := os.Create(a + "/big")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var werr error
-	for buf, n := bytes.Repeat([]byte("full"), 1<<18), 0; werr == nil; n += len(buf) {
-		if n > disk {
-			t.Fatal("more was written than the host has")
-		}
-		if _, werr = f.Write(buf); werr == nil {
-			werr = f.Sync()
-		}
-	}
-	t.Log("writer got:", werr)
-	_ = f.Close()
 	if readFile(t, b+"/precious") != "precious" {
 		t.Error("the neighbour's file is lost")
 	}
-	if err := s.Create(t.Context(), RootSpec{ID: "c", Image: "small", DiskBytes: disk}); err == nil {
-		t.Error("a root was made on a full host")
+	if got := readFile(t, a+"/big"); got != string(bytes.Repeat(big, pieces)) {
+		t.Errorf("%d bytes of the writer are there, and not what it wrote", len(got))
 	}
-	// Room comes back with the root that took it.
-	_ = os.Remove(a + "/big")
-	if err := s.Unmount(t.Context(), "a"); err != nil {
-		t.Fatal(err)
-	}
-	if a, err = s.Mount(t.Context(), "a"); err != nil {
-		t.Fatal("mount after the host was full:", err)
-	}
-	img, err := os.Open(s.path("roots", "a", loopImage))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if bad, err := hasErrors(img); bad || err != nil {
-		t.Error("the disk was not checked:", bad, err)
-	}
-	_ = img.Close()
-	if readFile(t, a+"/precious") != "precious" {
-		t.Error("the synced file is lost")
-	}
-	if err := s.Delete(t.Context(), "a"); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Unmount(t.Context(), "b"); err != nil {
-		t.Fatal(err)
-	}
-	if b, err = s.Mount(t.Context(), "b"); err != nil {
-		t.Fatal(err)
-	}
-	write(t, b+"/more", "more")
-	if readFile(t, b+"/precious") != "precious" {
-		t.Error("the neighbour's file is lost")
+}
+
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not within a minute: " + what)
+		}
 	}
 }

@@ -295,6 +295,13 @@ func (s *Store) clearIDs(ctx context.Context, dir string) error {
 	return nil
 }
 
+// Thaw lets what runs in a root write again, which waits while the host's disk is
+// full, until the root is unmounted: a process that waits there cannot be ended.
+// Unknown ids are no error.
+func (s *Store) Thaw(_ context.Context, id string) error {
+	return s.guard.release(filepath.Join(s.path("roots", id), loopMount))
+}
+
 // Unmount unmounts a root and writes everything to its disk. Its processes must
 // have ended. An unmounted one is no error.
 func (s *Store) Unmount(ctx context.Context, id string) error {
@@ -303,6 +310,10 @@ func (s *Store) Unmount(ctx context.Context, id string) error {
 
 func (s *Store) unmountRoot(ctx context.Context, r record) error {
 	dir := s.path("roots", r.ID)
+	if err := s.Thaw(ctx, r.ID); err != nil {
+		return err
+	}
+	defer s.guard.forget(filepath.Join(dir, loopMount))
 	if err := unmount(ctx, filepath.Join(dir, "merged"), s.log); err != nil {
 		return err
 	}
@@ -338,6 +349,10 @@ func (s *Store) deleteRoot(ctx context.Context, id string) error {
 	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	if err := s.Thaw(ctx, id); err != nil {
+		return err
+	}
+	defer s.guard.forget(filepath.Join(dir, loopMount))
 	mounts, err := mountsBelow(dir)
 	if err != nil {
 		return err

@@ -74,6 +74,7 @@ type Store struct {
 	disks    map[string]disk
 	diskKind string
 	userns   *usernsCache
+	guard    *guard // nil unless disks are images
 
 	ids keyedMutex // serialises work on one root
 	// pin guards which layers are in use: it is held while a root starts to use
@@ -144,6 +145,10 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		return nil, err
 	}
 	if s.diskKind == loop.kind() {
+		if s.guard, err = newGuard(s.dir, s.log); err != nil {
+			return nil, err
+		}
+		s.work.Go(func() { s.guard.watch(s.stopping) })
 		if err := loop.start(s.stopping, &s.work); err != nil {
 			return nil, err
 		}
