@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"daytona/internal/footprint"
 )
 
 // docsFile is the documentation whose samples are run. It is not part of this
@@ -357,7 +359,7 @@ func TestDocsPreview(t *testing.T) {
 				key := strings.NewReplacer("YOUR_API_KEY", shared.api.key, "python /app.py", "python app.py") // it was uploaded as app.py
 				out := runSample(t, era, language, t.TempDir(), key.Replace(mustFind(t, all, startPage, "Preview Your App", language)[0].Code))
 				_, link, ok := strings.Cut(strings.TrimSpace(out), "Flask app is available at: ")
-				id := uuid.FindString(link)
+				id := footprint.ID.FindString(link)
 				if !ok || id == "" {
 					t.Fatalf("no link in %q", out)
 				}
