@@ -32,6 +32,9 @@ func newWorld(t *testing.T, change func(*proxy.Config)) *world {
 	t.Helper()
 	s := controlplanetest.New(t)
 	c := proxy.Config{Plane: s.Plane.Gate, Template: s.Previews, Metrics: prometheus.NewRegistry(), Version: "test", Warning: true}
+	if strings.HasPrefix(t.Name(), "TestElsewhere/") {
+		c.Plane = elsewhere(t, s)
+	}
 	if change != nil {
 		change(&c)
 	}

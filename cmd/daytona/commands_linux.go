@@ -4,5 +4,5 @@ import "github.com/spf13/cobra"
 
 // serverCommands are those that run a server or look after it.
 func serverCommands() []*cobra.Command {
-	return []*cobra.Command{serverCommand(), downCommand(), adminCommand(), doctorCommand(), trustCommand(), objectStore()}
+	return []*cobra.Command{serverCommand(), proxyCommand(), downCommand(), adminCommand(), doctorCommand(), trustCommand(), objectStore()}
 }

@@ -90,12 +90,15 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	}
 	defer listener.Close()
 	public := publicURL(s, listener.Addr(), log)
-	if listener, err = speakTLS(s, listener, public, log); err != nil {
-		return err
-	}
-
 	previews, err := previewTemplate(s, public)
 	if err != nil {
+		return err
+	}
+	given, err := certificates(s, listener.Addr(), public.Scheme, certNames(s, public, previews), log)
+	if err != nil {
+		return err
+	}
+	if listener, err = speakTLS(s, listener, public, given, log); err != nil {
 		return err
 	}
 
@@ -154,8 +157,12 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	if err := announceKey(ctx, plane, key, log); err != nil {
 		return err
 	}
-	front := newProxy(s, plane.Gate, previews, log, metrics).Or(withMCP(plane.Handler(), listener.Addr(), log))
-	return attend(ctx, s, log, listener, public, front, plane, local, gate.loop(plane.Gate, s, log, metrics))
+	proxies, err := forProxies(ctx, store, plane.Gate, previews, log)
+	if err != nil {
+		return err
+	}
+	front := newProxy(s, plane.Gate, previews, log, metrics).Or(proxies(withMCP(plane.Handler(), listener.Addr(), log)))
+	return attend(ctx, s, log, listener, public, front, plane, local, gate.loop(plane.Gate, s, log, metrics), certLoop(given))
 }
 
 // attend serves requests and runs the loops until ctx ends or one of them fails.

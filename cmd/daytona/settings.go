@@ -27,6 +27,7 @@ import (
 
 // settings are those of the server. declare says what each means.
 type settings struct {
+	TLS             tlsSettings
 	Data, Config    string
 	Listen          string
 	PublicURL       string
@@ -146,6 +147,16 @@ func declare() (*settings, *options.Set) {
 			Help: "how long an open connection without data keeps a sandbox from its auto-stop", Check: options.Positive(&s.PreviewIdle)},
 		options.Option{Group: "Previews", Name: "trusted-proxies", Value: options.Strings(&s.TrustedProxies),
 			Help: "addresses, as CIDRs, of proxies in front of this server whose X-Forwarded-For is believed", Check: func() error { return checkCIDRs(s.TrustedProxies) }},
+		options.Option{Group: "TLS", Name: "tls-cert", Value: options.String(&s.TLS.Cert),
+			Help: "PEM file with the certificate of the server's names, the wildcard of previews among them; read again when it changes", Check: func() error { return s.TLS.check() }},
+		options.Option{Group: "TLS", Name: "tls-key", Value: options.String(&s.TLS.Key), Help: "PEM file with its key"},
+		options.Option{Group: "TLS", Name: "acme", Value: options.String(&s.TLS.ACME),
+			Help: "get certificates by ACME: letsencrypt, whose terms you then agree to, or the directory of another authority"},
+		options.Option{Group: "TLS", Name: "acme-email", Value: options.String(&s.TLS.Email), Help: "whom the authority writes to"},
+		options.Option{Group: "TLS", Name: "acme-dns-hook", Value: options.String(&s.TLS.Hook),
+			Help: "program that sets TXT records, for wildcards; run as: HOOK present|cleanup NAME VALUE"},
+		options.Option{Group: "TLS", Name: "acme-roots", Value: options.String(&s.TLS.Roots),
+			Help: "PEM file with the authorities by which the ACME directory is trusted (default those of the system)"},
 		options.Option{Group: "SSH", Name: "ssh-listen", Value: options.String(&s.SSHListen),
 			Help:  "host:port at which people log in to sandboxes by SSH, or off (default port 2222 of the host of --listen, or a free port if it is taken)",
 			Check: func() error { return checkSSHListen(s.SSHListen) }},

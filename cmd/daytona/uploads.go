@@ -19,6 +19,7 @@ import (
 
 	"daytona/controlplane/upload"
 	"daytona/internal/atomicfile"
+	"daytona/internal/certs"
 	"daytona/internal/localca"
 	"daytona/internal/objectstore"
 	"daytona/internal/objectstore/embedded"
@@ -124,9 +125,13 @@ func secretFile(path string) ([]byte, error) {
 }
 
 // speakTLS lets clients that want TLS have it at the server's port, by a
-// certificate that they can be made to trust. A server that is reached by HTTPS
-// has a proxy before it, and clients trust that one's.
-func speakTLS(s *settings, listener net.Listener, public *url.URL, log *slog.Logger) (net.Listener, error) {
+// certificate that they can be made to trust, unless the operator has given
+// certificates. A server that is reached by HTTPS without them has a proxy before
+// it, and clients trust that one's.
+func speakTLS(s *settings, listener net.Listener, public *url.URL, given *certs.Source, log *slog.Logger) (net.Listener, error) {
+	if given != nil {
+		return tlsport.New(listener, given.TLS(), "is the whole chain in the certificate's file, and does it have the name?", log), nil
+	}
 	if public.Scheme == "https" {
 		return listener, nil
 	}

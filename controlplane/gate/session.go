@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"net/url"
 	"strings"
 	"time"
 
@@ -141,9 +140,7 @@ func (g *Gate) Session(ctx context.Context, ask proxyapi.Ask, code, nonce string
 
 // SignIn implements proxyapi.ControlPlane.
 func (g *Gate) SignIn(back, nonce string) string {
-	u := *g.SignInURL
-	u.RawQuery = url.Values{"back": {back}, "nonce": {hashOf(nonce)}}.Encode()
-	return u.String()
+	return proxyapi.SignInAt(g.SignInURL.String(), back, nonce)
 }
 
 // Code is what somebody who has signed in brings back to the proxy: the right to
