@@ -24,6 +24,10 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) == 2 && os.Args[1] == "serve" { // in a sandbox
+		fmt.Fprintln(os.Stderr, "bench:", serveInside())
+		os.Exit(1)
+	}
 	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -34,7 +38,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	bin := flags.String("bin", "bin", "folder of the built programs")
 	data := flags.String("data", ".cache/bench", "data directory; kept, so that the snapshot is made once")
-	only := flags.String("only", "gvisor,runc,docker", "what to measure, in this order")
+	only := flags.String("only", "gvisor,runc,docker,previews", "what to measure, in this order")
 	out := flags.String("json", ".cache/bench/report.json", "where to write the report as JSON")
 	quick := flags.Bool("quick", false, "few rounds: to see that it works, not to quote")
 	if err := flags.Parse(args); err != nil {
@@ -56,9 +60,18 @@ func run(ctx context.Context, args []string) error {
 		Subjects: map[string]Result{},
 		Order:    strings.Split(*only, ","),
 	}
+	if slices.Contains(report.Order, previewSubject) {
+		report.Order = slices.DeleteFunc(report.Order, func(name string) bool { return name == previewSubject })
+		if report.Previews, err = measurePreviews(ctx, *bin, dir, *quick, say); err != nil {
+			return err
+		}
+		if err := writePreviews(os.Stdout, report.Previews); err != nil {
+			return err
+		}
+	}
 	for _, name := range report.Order {
 		if !slices.Contains([]string{"gvisor", "runc", peer}, name) {
-			return fmt.Errorf("--only %q: choose of gvisor, runc, docker", name)
+			return fmt.Errorf("--only %q: choose of gvisor, runc, docker, previews", name)
 		}
 		var subject Subject
 		if name == peer {
@@ -78,8 +91,10 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	if err := report.write(os.Stdout); err != nil {
-		return err
+	if len(report.Subjects) > 0 {
+		if err := report.write(os.Stdout); err != nil {
+			return err
+		}
 	}
 	text, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {

@@ -13,6 +13,8 @@ type Report struct {
 	Date     string            `json:"date"`
 	Subjects map[string]Result `json:"subjects"`
 	Order    []string          `json:"order"`
+	// Previews are the figures of the ways to a port of a sandbox.
+	Previews map[string]previewResult `json:"previews,omitempty"`
 }
 
 const peer = "docker"
