@@ -26,7 +26,6 @@ type forwarder struct {
 	proxy   *Proxy
 	plain   *http.Transport // HTTP/1.1
 	h2c     *http.Transport // HTTP/2 without TLS, for gRPC
-	toolbox http.RoundTripper
 	reverse httputil.ReverseProxy
 }
 

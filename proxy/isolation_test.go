@@ -167,7 +167,7 @@ func TestRawRequests(t *testing.T) {
 		})
 	}
 	t.Run("headers that never end", func(t *testing.T) {
-		conn, err := net.Dial("tcp", w.address)
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", w.address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +183,7 @@ func TestRawRequests(t *testing.T) {
 func TestAnswersThatAreNotHTTP(t *testing.T) {
 	w := newWorld(t, nil)
 	b := w.box(map[string]any{"public": true})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,10 +48,10 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	p.log.Log(r.Context(), level, "preview not served", "host", r.Host, "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
 	h := w.Header()
-	switch {
-	case status == http.StatusUnauthorized:
+	switch status {
+	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Bearer realm="daytona"`)
-	case status == http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", "5")
 	}
 	if origin := r.Header.Get("Origin"); origin != "" && !strings.EqualFold(r.Header.Get(headerNoCORS), "true") {

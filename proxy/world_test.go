@@ -177,7 +177,7 @@ func (w *world) roundTrip(method, host, target string, body io.Reader, headers .
 // raw sends bytes and returns everything that comes until the other side closes.
 func (w *world) raw(text string) string {
 	w.t.Helper()
-	conn, err := net.Dial("tcp", w.address)
+	conn, err := new(net.Dialer).DialContext(w.t.Context(), "tcp", w.address)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -96,7 +96,7 @@ func startPebble(t *testing.T, tlsPort int, nameServer string) pebble {
 	defer client.CloseIdleConnections()
 	p := pebble{directory: "https://" + listen + "/dir", roots: filepath.Join(dir, localca.CertFile), issuer: x509.NewCertPool()}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		answer, err := client.Get("https://" + manage + "/roots/0")
+		answer, err := get(t, client, "https://"+manage+"/roots/0")
 		if err == nil {
 			text, err := io.ReadAll(answer.Body)
 			answer.Body.Close()
@@ -109,6 +109,15 @@ func startPebble(t *testing.T, tlsPort int, nameServer string) pebble {
 			t.Fatal(err)
 		}
 	}
+}
+
+func get(t *testing.T, c *http.Client, address string) (*http.Response, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Do(req)
 }
 
 func freeAddress(t *testing.T) string {
@@ -253,7 +262,7 @@ func ask(t *testing.T, roots *x509.CertPool, port int, name string, log *logBuff
 	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: name, MinVersion: tls.VersionTLS12}}
 	defer transport.CloseIdleConnections()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		answer, err := (&http.Client{Transport: transport}).Get(fmt.Sprintf("https://127.0.0.1:%d/", port))
+		answer, err := get(t, &http.Client{Transport: transport}, fmt.Sprintf("https://127.0.0.1:%d/", port))
 		if err == nil {
 			text, err := io.ReadAll(answer.Body)
 			answer.Body.Close()

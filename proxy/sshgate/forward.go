@@ -69,7 +69,7 @@ func (l *login) join(asked ssh.NewChannel, conn io.ReadWriteCloser) {
 func (l *login) splice(channel ssh.Channel, conn io.ReadWriteCloser) {
 	ctx, cancel := context.WithCancel(l.ctx)
 	defer cancel()
-	context.AfterFunc(ctx, func() { channel.Close(); conn.Close() })
+	context.AfterFunc(ctx, func() { _ = channel.Close(); _ = conn.Close() })
 	var both sync.WaitGroup
 	both.Go(func() {
 		if !l.copy(conn, channel) {

@@ -183,7 +183,7 @@ func (g *Gateway) handle(ctx context.Context, raw net.Conn) {
 		g.Log.Debug("no login by SSH", "from", raw.RemoteAddr(), "error", err)
 		return
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // it may be closed already
 	if raw.SetDeadline(time.Time{}) != nil {
 		return
 	}

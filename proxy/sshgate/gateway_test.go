@@ -110,7 +110,7 @@ func dial(t *testing.T, address, user string) (*ssh.Client, error) {
 	t.Helper()
 	c, err := ssh.Dial("tcp", address, &ssh.ClientConfig{User: user, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: 20 * time.Second}) //nolint:gosec // the key is the test's own
 	if err == nil {
-		t.Cleanup(func() { c.Close() })
+		t.Cleanup(func() { _ = c.Close() })
 	}
 	return c, err
 }
@@ -145,7 +145,7 @@ func TestExec(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer s.Close()
+		defer func() { _ = s.Close() }()
 		var out, errs bytes.Buffer
 		s.Stdin, s.Stdout, s.Stderr = strings.NewReader(input), &out, &errs
 		_ = s.Setenv("LC_TEST", "yes") // refused where a client may not
@@ -176,7 +176,7 @@ func TestExec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	if err := s.Setenv("LD_PRELOAD", "/x"); err == nil {
 		t.Error("LD_PRELOAD was taken")
 	}
@@ -191,7 +191,7 @@ func TestTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	if err := s.RequestPty("vt100", 30, 100, ssh.TerminalModes{}); err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestNotRunning(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer s.Close()
+		defer func() { _ = s.Close() }()
 		out, err := s.CombinedOutput("echo hello")
 		return string(out), err
 	}

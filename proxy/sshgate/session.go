@@ -40,7 +40,7 @@ func (l *login) session(asked ssh.NewChannel, notReady error) {
 	if err != nil {
 		return
 	}
-	defer channel.Close()
+	defer func() { _ = channel.Close() }() // the client may have closed it
 	s := &session{login: l, channel: channel, start: procstream.Start{Env: map[string]string{"SSH_CONNECTION": connection(l.conn)}}}
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -54,7 +54,7 @@ func (l *login) session(asked ssh.NewChannel, notReady error) {
 		if begins {
 			running.Go(func() {
 				s.run(notReady)
-				channel.Close()
+				_ = channel.Close() // likewise
 			})
 		}
 	}
