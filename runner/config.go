@@ -90,8 +90,12 @@ type Config struct {
 	// Toolbox is the host path of the toolbox program. Required. It is copied
 	// into Dir, so that an upgrade does not change sandboxes that run.
 	Toolbox string
-	// Warm says how many booted sandboxes to hold ready, by snapshot.
+	// Warm says how many booted sandboxes to hold ready, by snapshot, or by
+	// snapshot and size as in "name@2-4-10" (vCPUs, GiB of memory, GiB of disk).
 	Warm map[string]int
+	// RefillEvery is the least time between two boots for the pools. Defaults to
+	// 200 ms; boots are one after the other, and after those that somebody waits for.
+	RefillEvery time.Duration
 	// Default is the size of a sandbox whose spec does not say, and of those
 	// in the warm pool. Defaults to DefaultSize.
 	Default Size
@@ -162,11 +166,6 @@ func (c Config) withDefaults() (Config, error) {
 		}
 		seen[d.Name()] = true
 	}
-	for snapshot, n := range c.Warm {
-		if n < 0 {
-			return c, fmt.Errorf("runner: warm pool of %q cannot be %d", snapshot, n)
-		}
-	}
 	c.ID = or(c.ID, hostname())
 	c.Default.CPU = or(c.Default.CPU, DefaultSize.CPU)
 	c.Default.MemoryMiB = or(c.Default.MemoryMiB, DefaultSize.MemoryMiB)
@@ -175,6 +174,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.ReadyTimeout = or(c.ReadyTimeout, 60*time.Second)
 	c.StopGrace = or(c.StopGrace, 5*time.Second)
 	c.ImageJobs = or(c.ImageJobs, imageJobs())
+	c.RefillEvery = or(c.RefillEvery, 200*time.Millisecond)
 	c.MemoryReserveMiB = or(c.MemoryReserveMiB, 1024)
 	c.Log = or(c.Log, slog.Default())
 	return c, nil

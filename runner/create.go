@@ -53,7 +53,22 @@ func (r *Runner) Create(ctx context.Context, spec runnerapi.Spec) (runnerapi.San
 	if err != nil {
 		return runnerapi.Sandbox{}, err
 	}
+	// The call may have joined another one's: an id is one owner's.
+	if rec, ok := r.known(spec.ID); ok && rec.Spec.OrgID != spec.OrgID {
+		return runnerapi.Sandbox{}, fault.New(fault.Conflict, "sandbox %s exists and is another one", spec.ID)
+	}
 	return r.Inspect(ctx, spec.ID)
+}
+
+// known returns the record of an id.
+func (r *Runner) known(id string) (record, bool) {
+	r.mu.Lock()
+	sb := r.sandboxes[id]
+	r.mu.Unlock()
+	if sb == nil {
+		return record{}, false
+	}
+	return sb.record(), true
 }
 
 // create owns the operation. It claims a waiting sandbox, or boots a new one.

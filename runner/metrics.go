@@ -16,7 +16,8 @@ type metrics struct {
 	creates *prometheus.CounterVec
 	phases  *prometheus.HistogramVec
 	ends    *prometheus.CounterVec
-	warm    *prometheus.GaugeVec
+	offers  *prometheus.CounterVec
+	drops   *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -34,13 +35,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "runner_ends_total",
 			Help: "Sandboxes that ended, by cause.",
 		}, []string{"cause"}),
-		warm: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "runner_warm_ready",
-			Help: "Booted sandboxes that wait to be claimed.",
-		}, []string{"snapshot"}),
+		offers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "runner_warm_offers_total",
+			Help: "Sandboxes asked of a pool, by outcome: hit, or miss when none was ready and one is booted.",
+		}, []string{"snapshot", "outcome"}),
+		drops: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "runner_warm_drops_total",
+			Help: "Waiting sandboxes that were removed unclaimed: outdated, surplus or unhealthy.",
+		}, []string{"snapshot", "reason"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.creates, m.phases, m.ends, m.warm)
+		reg.MustRegister(m.creates, m.phases, m.ends, m.offers, m.drops)
 	}
 	return m
 }

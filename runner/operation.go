@@ -17,6 +17,7 @@ type sandbox struct {
 	rec   record
 	op    *operation
 	gone  bool   // removed from the map; look it up again
+	sick  bool   // it waits in the pool and does not answer
 	watch *watch // of the live container, nil without one
 	link  *link  // connections to its toolbox, nil without a container
 }

@@ -49,6 +49,7 @@ type Runner struct {
 	subs      map[chan runnerapi.Event]struct{}
 	ops       sync.WaitGroup
 
+	pools  []pool
 	refill chan struct{} // wakes the warm pool's worker
 	builds builds        // our snapshots while they are made
 	images *imagequeue.Queue
@@ -88,6 +89,13 @@ func Open(ctx context.Context, cfg Config) (*Runner, error) {
 		subs:      map[chan runnerapi.Event]struct{}{},
 		refill:    make(chan struct{}, 1),
 		probes:    defaultProbes,
+	}
+	if r.pools, err = cfg.pools(); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("runner: %w", err)
+	}
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(poolCollector{r})
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	for _, d := range cfg.Drivers {

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,22 +15,43 @@ import (
 // offerTime is how long a reserved sandbox waits for its Create.
 const offerTime = time.Minute
 
+// claimPatience is how long the toolbox of a waiting sandbox may take to accept an
+// identity. Whoever waits for it gets a new sandbox after that.
+const claimPatience = 3 * time.Second
+
 // Reserve offers a booted sandbox that fits spec.
 func (r *Runner) Reserve(ctx context.Context, spec runnerapi.Spec) (string, bool) {
 	want := r.cfg.complete(spec)
 	now := time.Now()
+	img, err := r.cfg.Roots.Image(ctx, want.Snapshot)
+	if err != nil { // not there, or not any more
+		return "", false
+	}
+	id, outcome := "", "miss"
 	for _, sb := range r.all() {
-		if r.reserve(sb, want, now) {
-			return sb.id, true
+		if r.reserve(sb, want, img.Digest, now) {
+			id, outcome = sb.id, "hit"
+			break
 		}
 	}
-	return "", false
+	if p, ok := r.poolOf(want); ok {
+		r.metrics.offers.WithLabelValues(p.name, outcome).Inc()
+		if id == "" {
+			r.wakeRefill() // what waits may be outdated
+		}
+	}
+	return id, id != ""
 }
 
-func (r *Runner) reserve(sb *sandbox, want runnerapi.Spec, now time.Time) bool {
+// reserve never offers one sandbox twice, one that was made of what the snapshot
+// was before, or one that is known to be unwell.
+func (r *Runner) reserve(sb *sandbox, want runnerapi.Spec, digest string, now time.Time) bool {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
-	if sb.op != nil || sb.gone || !fits(want, sb.rec) || !r.current(sb.rec) || now.Before(sb.rec.Warm.ReservedUntil) {
+	switch {
+	case sb.op != nil, sb.gone, sb.sick, sb.watch.over(), !fits(want, sb.rec):
+		return false
+	case sb.rec.Image != digest, !r.current(sb.rec), now.Before(sb.rec.Warm.ReservedUntil):
 		return false
 	}
 	sb.rec.Warm = &warm{ReservedUntil: now.Add(offerTime)}
@@ -55,7 +77,6 @@ func (r *Runner) Waiting() []string {
 }
 
 // current says whether a waiting sandbox was made with today's toolbox.
-// Outdated snapshots are found by the refill worker.
 func (r *Runner) current(rec record) bool { return rec.Toolbox == r.toolbox.hash }
 
 // claim gives a waiting sandbox the identity of spec. From the first write on
@@ -95,7 +116,7 @@ func (r *Runner) claim(ctx context.Context, sb *sandbox, spec runnerapi.Spec) (e
 			return err
 		}
 		return sw.phase(ctx, "claim_init", func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			ctx, cancel := context.WithTimeout(ctx, claimPatience)
 			defer cancel()
 			return l.init(ctx, identityOf(spec, rec.User))
 		})
@@ -135,21 +156,32 @@ func (r *Runner) wakeRefill() {
 	}
 }
 
-// refillLoop keeps the pool filled, one boot at a time.
+// refillLoop keeps the pools filled, one boot at a time, and looks after what waits.
 func (r *Runner) refillLoop(ctx context.Context) {
 	const resync = 15 * time.Second
 	pause := time.Second // after a failure, doubling
+	var checked time.Time
 	for ctx.Err() == nil {
 		wait := resync
+		if time.Since(checked) >= resync {
+			r.checkWarm(ctx)
+			checked = time.Now()
+		}
 		switch more, err := r.refillOnce(ctx); {
 		case err != nil && ctx.Err() == nil:
 			r.log.Warn("the warm pool cannot be filled", "error", err, "retry", pause)
 			wait, pause = pause, min(2*pause, time.Minute)
 		case more:
-			pause = time.Second
-			continue
+			pause, wait = time.Second, r.cfg.RefillEvery
 		}
 		timer := time.NewTimer(wait)
+		if wait == r.cfg.RefillEvery { // more to do, and no sooner than this
+			select {
+			case <-ctx.Done():
+			case <-timer.C:
+			}
+			continue
+		}
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -159,40 +191,76 @@ func (r *Runner) refillLoop(ctx context.Context) {
 	}
 }
 
+// checkWarm removes waiting sandboxes whose toolbox does not answer.
+func (r *Runner) checkWarm(ctx context.Context) {
+	var g errgroup.Group
+	g.SetLimit(8)
+	for _, sb := range r.all() {
+		sb.mu.Lock()
+		rec, l := sb.rec, sb.link
+		sb.mu.Unlock()
+		if rec.Warm == nil || rec.Phase != phaseRunning || l == nil {
+			continue
+		}
+		g.Go(func() error {
+			ping, cancel := context.WithTimeout(ctx, claimPatience)
+			defer cancel()
+			if err := l.ping(ping); err == nil || ctx.Err() != nil {
+				return nil
+			}
+			sb.mu.Lock()
+			sb.sick = true // not offered from here on
+			sb.mu.Unlock()
+			r.log.Warn("a waiting sandbox does not answer and is removed", "sandbox", sb.id, "snapshot", rec.Spec.Snapshot)
+			return r.dropWarm(ctx, sb.id, "unhealthy")
+		})
+	}
+	if err := g.Wait(); err != nil && ctx.Err() == nil {
+		r.log.Warn("waiting sandboxes that do not answer are still there", "error", err)
+	}
+}
+
 // refillOnce removes what is outdated, and boots one sandbox if one is missing.
 // more says that there may be more to do at once.
 func (r *Runner) refillOnce(ctx context.Context) (more bool, err error) {
-	for snapshot, target := range r.cfg.Warm {
-		img, err := r.cfg.Roots.Image(ctx, snapshot)
-		if fault.Is(err, fault.NotFound) {
-			continue // it is not made yet
-		}
-		if err != nil {
+	// First what no pool wants: it takes memory from what one does.
+	digest := make(map[string]string)
+	for _, p := range r.pools {
+		img, err := r.cfg.Roots.Image(ctx, p.spec.Snapshot)
+		if err != nil && !fault.Is(err, fault.NotFound) {
 			return false, err
 		}
-		ready := 0
-		for _, sb := range r.all() {
-			rec := sb.record()
-			if rec.Warm == nil || rec.Spec.Snapshot != snapshot || rec.Phase == phaseDeleting {
-				continue
-			}
-			if rec.Image != img.Digest || !r.current(rec) || ready >= target {
-				if err := r.dropWarm(ctx, sb.id); err != nil {
-					return false, err
-				}
-				continue
-			}
-			ready++
+		digest[p.name] = img.Digest // "" when it is not made yet, or not any more
+	}
+	ready := make(map[string]int)
+	for _, sb := range r.all() {
+		rec := sb.record()
+		if rec.Warm == nil || rec.Phase == phaseDeleting {
+			continue
 		}
-		r.metrics.warm.WithLabelValues(snapshot).Set(float64(ready))
-		if ready >= target {
+		i := slices.IndexFunc(r.pools, func(p pool) bool { return p.owns(rec) })
+		reason := "outdated"
+		if i >= 0 && rec.Image == digest[r.pools[i].name] && r.current(rec) {
+			p := r.pools[i]
+			if ready[p.name] < p.target {
+				ready[p.name]++
+				continue
+			}
+			reason = "surplus"
+		}
+		if err := r.dropWarm(ctx, sb.id, reason); err != nil {
+			return false, err
+		}
+	}
+	for _, p := range r.pools {
+		if ready[p.name] >= p.target || digest[p.name] == "" {
 			continue
 		}
 		if ok, err := r.roomForWarm(); !ok || err != nil {
 			return false, err
 		}
 		r.yieldToRequests(ctx)
-		return true, r.bootWarm(ctx, snapshot)
+		return true, r.bootWarm(ctx, p)
 	}
 	return false, nil
 }
@@ -233,9 +301,10 @@ func (r *Runner) attend() (done func()) {
 	}
 }
 
-// bootWarm adds one sandbox to the pool.
-func (r *Runner) bootWarm(ctx context.Context, snapshot string) error {
-	spec := r.cfg.complete(runnerapi.Spec{ID: uuid.NewString(), Snapshot: snapshot})
+// bootWarm adds one sandbox to a pool.
+func (r *Runner) bootWarm(ctx context.Context, p pool) error {
+	spec := p.spec
+	spec.ID = uuid.NewString()
 	check := func(*sandbox) (bool, error) { return true, nil }
 	err := r.operate(ctx, spec.ID, opCreate, check, func(ctx context.Context, sb *sandbox) error {
 		return r.makeNew(ctx, sb, record{Spec: spec, Driver: spec.Isolation, FromPool: true, Warm: &warm{}})
@@ -245,15 +314,20 @@ func (r *Runner) bootWarm(ctx context.Context, snapshot string) error {
 }
 
 // dropWarm removes a sandbox if it is still in the pool and not on offer.
-func (r *Runner) dropWarm(ctx context.Context, id string) error {
+func (r *Runner) dropWarm(ctx context.Context, id, reason string) error {
+	snapshot := ""
 	check := func(sb *sandbox) (bool, error) {
 		return sb.rec.Warm != nil && time.Now().After(sb.rec.Warm.ReservedUntil), nil
 	}
 	err := r.operate(ctx, id, opDrop, check, func(ctx context.Context, sb *sandbox) error {
+		snapshot = sb.record().Spec.Snapshot
 		return r.destroy(ctx, sb, false)
 	})
 	if fault.Is(err, fault.NotFound) {
 		return nil
+	}
+	if err == nil && snapshot != "" {
+		r.metrics.drops.WithLabelValues(snapshot, reason).Inc()
 	}
 	return err
 }

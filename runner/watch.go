@@ -15,6 +15,20 @@ type watch struct {
 	cancel context.CancelFunc
 }
 
+// over says whether the container is known to have ended. No watch watches one
+// that is on its way.
+func (w *watch) over() bool {
+	if w == nil {
+		return true
+	}
+	select {
+	case <-w.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // startWatch waits in the background for the container to end. When it did,
 // the sandbox is cleaned up, unless another operation has taken the watch off.
 func (r *Runner) startWatch(sb *sandbox, d Driver) *watch {

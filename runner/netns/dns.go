@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -56,15 +57,16 @@ type forwarder struct {
 	total     chan struct{}
 	serving   sync.WaitGroup
 
-	mu     sync.Mutex
-	client map[netip.Addr]int // queries under way, by slot
+	mu      sync.Mutex
+	sockets map[io.Closer]bool // open ones
+	client  map[netip.Addr]int // queries under way, by slot
 }
 
 // startForwarder listens on addrs, at port 53 or, where that is taken by a
 // server on all addresses, at a free one. The rules lead queries there.
 func startForwarder(addrs []netip.Addr, up *upstreams, who guests, log *slog.Logger) (*forwarder, error) {
 	f := &forwarder{
-		upstreams: up, guests: who, log: log, total: make(chan struct{}, dnsQueries), client: make(map[netip.Addr]int),
+		upstreams: up, guests: who, log: log, total: make(chan struct{}, dnsQueries), client: make(map[netip.Addr]int), sockets: make(map[io.Closer]bool),
 	}
 	f.stopping, f.stop = context.WithCancel(context.Background())
 	var err error
@@ -150,7 +152,9 @@ func (f *forwarder) serve(s *dns.Server, started func()) {
 			})
 			started()
 		}
+		f.track(s, true)
 		err := s.ActivateAndServe()
+		f.track(s, false)
 		for {
 			if f.stopping.Err() != nil {
 				return
@@ -163,6 +167,19 @@ func (f *forwarder) serve(s *dns.Server, started func()) {
 				break
 			}
 		}
+	}
+}
+
+// track notes whether a server's socket is open.
+func (f *forwarder) track(s *dns.Server, open bool) {
+	var c io.Closer = s.PacketConn
+	if s.PacketConn == nil {
+		c = s.Listener
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if delete(f.sockets, c); open {
+		f.sockets[c] = true
 	}
 }
 
