@@ -16,7 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-//go:embed slim desktop
+//go:embed slim desktop full
 var files embed.FS
 
 // Definition says how a snapshot is made from a Debian base, or from another
@@ -37,6 +37,8 @@ type Definition struct {
 type Step struct {
 	Name   string `yaml:"name"`   // what a person reads while it runs
 	Script string `yaml:"script"` // file in the definition's folder; its text after Load
+	// Keep says that a build which is broken off goes on behind this step.
+	Keep bool `yaml:"keep"`
 }
 
 // Config is what the finished image says of itself.
@@ -53,7 +55,7 @@ func Slim() (Definition, error) { return Load(files, "slim") }
 // All returns every definition, each after the one that it is made on top of.
 func All() ([]Definition, error) {
 	var all []Definition
-	for _, dir := range []string{"slim", "desktop"} {
+	for _, dir := range []string{"slim", "desktop", "full"} {
 		d, err := Load(files, dir)
 		if err != nil {
 			return nil, err

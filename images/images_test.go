@@ -38,6 +38,7 @@ func TestNamed(t *testing.T) {
 		"one":               {[]string{"daytona-slim"}, "daytona-slim"},
 		"with its base":     {[]string{"daytona-desktop"}, "daytona-slim daytona-desktop"},
 		"in order and once": {[]string{"daytona-desktop", "daytona-slim"}, "daytona-slim daytona-desktop"},
+		"the full one":      {[]string{"daytona-full"}, "daytona-slim daytona-full"},
 		"unknown":           {[]string{"daytona-slim", "other"}, ""},
 	} {
 		defs, err := Named(tt.names...)

@@ -105,7 +105,7 @@ func (r *Runner) ensure(ctx context.Context, cfg *SnapshotConfig) error {
 	}
 	if err == nil && img.Config.Labels[definitionLabel] == def.Hash {
 		r.wakeRefill()
-		return nil
+		return r.removeCheckpoints(ctx, def.Name) // of a process that was killed at the end
 	}
 	start := time.Now()
 	progress := func(line string) {
@@ -128,24 +128,99 @@ func (r *Runner) ensure(ctx context.Context, cfg *SnapshotConfig) error {
 	return nil
 }
 
+// makeSnapshot runs a definition, from where an earlier attempt got to.
 func (r *Runner) makeSnapshot(ctx context.Context, cfg *SnapshotConfig, progress func(string)) error {
-	_, err := r.cfg.Roots.Image(ctx, cfg.Base)
+	def := cfg.Definition
+	base, done, err := r.resume(ctx, cfg, progress)
+	if err != nil {
+		return err
+	}
+	for done < len(def.Steps) {
+		end := segment(def, done)
+		name, change := checkpoint(def, end), func(c *ocispec.ImageConfig) { c.Labels = map[string]string{internalLabel: "true"} }
+		if end == len(def.Steps) {
+			name, change = def.Name, func(c *ocispec.ImageConfig) { configure(c, def) }
+		}
+		if err := r.runSegment(ctx, cfg, base, done, end, progress, func(ctx context.Context, id string) error {
+			progress("keeping the result")
+			return r.commitBuild(ctx, id, name, change)
+		}); err != nil {
+			return err
+		}
+		base, done = name, end
+	}
+	return r.removeCheckpoints(ctx, def.Name)
+}
+
+// segment returns the end of the steps that run in one sandbox after the first
+// done ones: behind the next step whose result is kept.
+func segment(def images.Definition, done int) int {
+	for i := done; i < len(def.Steps); i++ {
+		if def.Steps[i].Keep {
+			return i + 1
+		}
+	}
+	return len(def.Steps)
+}
+
+// checkpointPrefix begins the names of images that hold the first steps of
+// definitions.
+const checkpointPrefix = "checkpoint/"
+
+// checkpoint names the image that holds the first steps of a definition.
+func checkpoint(def images.Definition, steps int) string {
+	_, hash, _ := strings.Cut(def.Hash, ":")
+	return fmt.Sprintf("%s%s/%d-%s", checkpointPrefix, def.Name, steps, hash[:min(16, len(hash))])
+}
+
+// resume returns the image to begin with, and how many steps it holds.
+func (r *Runner) resume(ctx context.Context, cfg *SnapshotConfig, progress func(string)) (base string, done int, err error) {
+	def := cfg.Definition
+	for n := len(def.Steps) - 1; n > 0; n-- {
+		if !def.Steps[n-1].Keep {
+			continue
+		}
+		if _, err := r.cfg.Roots.Image(ctx, checkpoint(def, n)); err == nil {
+			progress(fmt.Sprintf("going on behind step %d of %d", n, len(def.Steps)))
+			return checkpoint(def, n), n, nil
+		}
+	}
+	_, err = r.cfg.Roots.Image(ctx, cfg.Base)
 	if fault.Is(err, fault.NotFound) {
 		if cfg.MakeBase == nil {
-			return fault.New(fault.Unavailable, "the snapshot %s, which it is made on top of, is not there yet", cfg.Base)
+			return "", 0, fault.New(fault.Unavailable, "the snapshot %s, which it is made on top of, is not there yet", cfg.Base)
 		}
 		err = cfg.MakeBase(ctx, cfg.Base, progress)
 	}
 	if err != nil {
-		return fmt.Errorf("its base: %w", err)
+		return "", 0, fmt.Errorf("its base: %w", err)
 	}
+	return cfg.Base, 0, nil
+}
+
+// removeCheckpoints forgets those of a snapshot that is ready. Its image has
+// what it needs of them.
+func (r *Runner) removeCheckpoints(ctx context.Context, snapshot string) error {
+	imgs, err := r.cfg.Roots.Images(ctx)
+	errs := []error{err}
+	for _, img := range imgs {
+		if strings.HasPrefix(img.Name, checkpointPrefix+snapshot+"/") {
+			errs = append(errs, r.cfg.Roots.RemoveImage(ctx, img.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// runSegment runs the steps from one to another in a sandbox of its own, and then
+// calls keep.
+func (r *Runner) runSegment(ctx context.Context, cfg *SnapshotConfig, base string, from, to int, progress func(string), keep func(ctx context.Context, id string) error) error {
 	isolation := cfg.Isolation
 	if _, err := r.driver(isolation); err != nil {
 		isolation = ""
 	}
 	spec := r.cfg.complete(runnerapi.Spec{
 		ID:        uuid.NewString(),
-		Snapshot:  cfg.Base,
+		Snapshot:  base,
 		Isolation: isolation,
 		User:      "root",
 		CPU:       float64(runtime.NumCPU()),
@@ -154,7 +229,7 @@ func (r *Runner) makeSnapshot(ctx context.Context, cfg *SnapshotConfig, progress
 	})
 	progress("starting a sandbox to build in")
 	always := func(*sandbox) (bool, error) { return true, nil }
-	err = r.operate(ctx, spec.ID, opCreate, always, func(ctx context.Context, sb *sandbox) error {
+	err := r.operate(ctx, spec.ID, opCreate, always, func(ctx context.Context, sb *sandbox) error {
 		return r.makeNew(ctx, sb, record{Spec: spec, Driver: spec.Isolation, Build: true})
 	})
 	defer func() {
@@ -168,15 +243,14 @@ func (r *Runner) makeSnapshot(ctx context.Context, cfg *SnapshotConfig, progress
 	if err != nil {
 		return fmt.Errorf("sandbox to build in: %w", err)
 	}
-	if err := r.runDefinition(ctx, spec.ID, cfg, progress); err != nil {
+	if err := r.runDefinition(ctx, spec.ID, cfg, from, to, progress); err != nil {
 		return err
 	}
-	progress("keeping the result")
-	return r.commitBuild(ctx, spec.ID, cfg.Definition)
+	return keep(ctx, spec.ID)
 }
 
-// runDefinition runs the steps one after the other.
-func (r *Runner) runDefinition(ctx context.Context, id string, cfg *SnapshotConfig, progress func(string)) error {
+// runDefinition runs the steps from one to another.
+func (r *Runner) runDefinition(ctx context.Context, id string, cfg *SnapshotConfig, from, to int, progress func(string)) error {
 	sb, err := r.entry(id, false)
 	if err != nil {
 		return err
@@ -209,7 +283,10 @@ func (r *Runner) runDefinition(ctx context.Context, id string, cfg *SnapshotConf
 		}
 	}
 	steps := cfg.Definition.Steps
-	for i, step := range steps {
+	for i, step := range steps[:to] {
+		if i < from {
+			continue
+		}
 		progress(fmt.Sprintf("step %d of %d: %s", i+1, len(steps), step.Name))
 		file := path.Join(buildDir, fmt.Sprintf("step-%d.sh", i+1))
 		if err := l.upload(ctx, file, []byte(step.Script)); err != nil {
@@ -232,16 +309,20 @@ func (r *Runner) runDefinition(ctx context.Context, id string, cfg *SnapshotConf
 }
 
 // commitBuild stops the build's sandbox and makes an image of its root.
-func (r *Runner) commitBuild(ctx context.Context, id string, def images.Definition) error {
+func (r *Runner) commitBuild(ctx context.Context, id, name string, change func(*ocispec.ImageConfig)) error {
 	check := func(sb *sandbox) (bool, error) { return sb.rec.Phase == phaseRunning, nil }
 	return r.operate(ctx, id, opStop, check, func(ctx context.Context, sb *sandbox) error {
 		if err := r.stop(ctx, sb, r.cfg.StopGrace); err != nil {
 			return err
 		}
-		_, err := r.cfg.Roots.Commit(ctx, id, def.Name, func(c *ocispec.ImageConfig) { configure(c, def) })
+		_, err := r.cfg.Roots.Commit(ctx, id, name, change)
 		return err
 	})
 }
+
+// Outdate makes an image count as made from a definition of the past: the next
+// start makes it anew, and it serves until then.
+func Outdate(c *ocispec.ImageConfig) { delete(c.Labels, definitionLabel) }
 
 // configure makes an image's configuration say what the definition says.
 func configure(c *ocispec.ImageConfig, def images.Definition) {

@@ -13,6 +13,7 @@ import (
 	"daytona/images"
 	"daytona/internal/fault"
 	"daytona/runner"
+	"daytona/runner/rootfs"
 )
 
 // definition makes two steps that write to a file outside of the root.
@@ -81,6 +82,54 @@ func TestDefaultSnapshotThatFails(t *testing.T) {
 	}
 	if _, err := w.Create(t.Context(), spec(func(s *runnerapi.Spec) { s.Snapshot = "made" })); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("create from it: %v", err)
+	}
+}
+
+// TestSnapshotGoesOn: what was kept of a failed attempt is not done again, unless
+// the definition has changed; and nothing of it is left.
+func TestSnapshotGoesOn(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "out")
+	cfg := definition(file)
+	cfg.Definition.Steps[0].Keep = true
+	good := cfg.Definition.Steps[1].Script
+	cfg.Definition.Steps[1].Script = "#!/bin/sh\nexit 7\n"
+	w := newWorld(t, func(c *runner.Config) { c.Snapshots = []*runner.SnapshotConfig{cfg} })
+	if err := w.EnsureSnapshots(t.Context()); err == nil {
+		t.Fatal("the second step failed")
+	}
+	names := func(w *world) string {
+		t.Helper()
+		snaps, err := w.Snapshots(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, s := range snaps {
+			out = append(out, s.Name)
+		}
+		return strings.Join(out, " ")
+	}
+	if got := names(w); strings.Contains(got, "checkpoint") {
+		t.Errorf("snapshots: %s", got)
+	}
+	cfg.Definition.Steps[1].Script = good
+	if err := w.EnsureSnapshots(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := os.ReadFile(file); string(text) != "one mirror\ntwo\n" {
+		t.Errorf("the steps wrote %q", text)
+	}
+	w.nothingLeft()
+	imgs, err := w.roots.Images(t.Context())
+	if err != nil || slices.ContainsFunc(imgs, func(i rootfs.Image) bool { return strings.HasPrefix(i.Name, "checkpoint/") }) {
+		t.Errorf("images: %+v, %v", imgs, err)
+	}
+	cfg.Definition.Hash = "h2"
+	if err := w.EnsureSnapshots(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := os.ReadFile(file); strings.Count(string(text), "one") != 2 {
+		t.Errorf("after the definition changed: %q", text)
 	}
 }
 

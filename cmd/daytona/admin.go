@@ -36,6 +36,6 @@ print it. It works on the server's database, while the server runs or not.`,
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), value)
 		return err
 	}))
-	admin.AddCommand(key, proxyKeyCommand())
+	admin.AddCommand(key, proxyKeyCommand(), ownSnapshotsCommand())
 	return admin
 }

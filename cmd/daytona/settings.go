@@ -243,7 +243,7 @@ func declare() (*settings, *options.Set) {
 			Help: "kind of writable layer: auto probes, loop or btrfs", Check: options.OneOf(&s.Disk, "auto", "loop", "btrfs")},
 
 		options.Option{Group: "Images", Name: "snapshots", Value: options.Strings(&s.Snapshots),
-			Help:  "snapshots that the server makes itself: daytona-slim, and daytona-desktop for computer use, which takes a minute or more and 300 MB (default daytona-slim)",
+			Help:  "snapshots that the server makes itself: daytona-slim, daytona-desktop for computer use, which takes a minute or more and 300 MB, and daytona-full with many Python packages, see docs/default-snapshots.md (default daytona-slim)",
 			Check: func() error { _, err := images.Named(s.Snapshots...); return err }},
 		options.Option{Group: "Images", Name: "base-image", Value: options.String(&s.BaseImage),
 			Help: "image from which the default snapshot is made (default that of its definition)"},
