@@ -156,6 +156,11 @@ type SandboxLabels struct {
 	Labels map[string]string `json:"labels"`
 }
 
+// ForkSandbox asks for a sandbox with the files of another one.
+type ForkSandbox struct {
+	Name *string `json:"name,omitempty"`
+}
+
 // UpdateLastActivity says that a sandbox is in use.
 type UpdateLastActivity struct {
 	ActivityType string `json:"activityType,omitempty"`

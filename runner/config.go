@@ -48,6 +48,8 @@ type Roots interface {
 	Export(ctx context.Context, id string, w io.Writer) error
 	Base(ctx context.Context, id string) (string, error)
 	Import(ctx context.Context, spec rootfs.RootSpec, base string, files io.Reader) error
+	// Fork makes a root with the files of another one that is not mounted.
+	Fork(ctx context.Context, from string, spec rootfs.RootSpec) error
 	// Reconcile removes every root whose id is not in keep.
 	Reconcile(ctx context.Context, keep []string) error
 }

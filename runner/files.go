@@ -49,6 +49,27 @@ func (r *Runner) Import(ctx context.Context, spec runnerapi.Spec, base string, f
 	})
 }
 
+// Fork makes a stopped sandbox with the files of another one.
+func (r *Runner) Fork(ctx context.Context, from string, spec runnerapi.Spec) (runnerapi.Sandbox, error) {
+	check := func(sb *sandbox) (bool, error) {
+		needed, err := hasFiles(sb)
+		switch {
+		case err != nil:
+			return needed, err
+		case sb.rec.Spec.OrgID != spec.OrgID:
+			return false, errUnknown(from)
+		case sb.rec.Phase != phaseStopped:
+			return false, fault.New(fault.Conflict, "sandbox %s is not stopped", from)
+		}
+		return true, nil
+	}
+	return r.makeStopped(ctx, spec, func(ctx context.Context, root rootfs.RootSpec) error {
+		return r.operate(ctx, from, opExport, check, func(ctx context.Context, _ *sandbox) error {
+			return becauseOf(ctx, r.cfg.Roots.Fork(ctx, from, root))
+		})
+	})
+}
+
 // makeStopped makes a sandbox of spec that has a root, which makeRoot makes, and
 // nothing else yet. One whose making was interrupted is made anew.
 func (r *Runner) makeStopped(ctx context.Context, spec runnerapi.Spec, makeRoot func(context.Context, rootfs.RootSpec) error) (runnerapi.Sandbox, error) {

@@ -19,4 +19,9 @@ type Files interface {
 	// it is. NotFound says that the snapshot is not here, Unprocessable that it
 	// is not the base or that the files are damaged; then nothing is left.
 	Import(ctx context.Context, spec Spec, base string, files io.Reader) (Sandbox, error)
+	// Fork makes the sandbox of spec, stopped, with the files of a stopped one of
+	// the same organization, snapshot and disk: in constant time where the file
+	// system can. One that exists stays as it is. Conflict says that the other is
+	// not stopped.
+	Fork(ctx context.Context, from string, spec Spec) (Sandbox, error)
 }

@@ -214,6 +214,14 @@ func (r *Runner) Import(_ context.Context, spec runnerapi.Spec, _ string, files 
 	return r.boxes[spec.ID], nil
 }
 
+// Fork implements runnerapi.Files.
+func (r *Runner) Fork(ctx context.Context, from string, spec runnerapi.Spec) (runnerapi.Sandbox, error) {
+	if _, err := r.Inspect(ctx, from); err != nil {
+		return runnerapi.Sandbox{}, err
+	}
+	return r.Import(ctx, spec, "", strings.NewReader(""))
+}
+
 // Inspect implements runnerapi.Runner.
 func (r *Runner) Inspect(_ context.Context, id string) (runnerapi.Sandbox, error) {
 	r.mu.Lock()

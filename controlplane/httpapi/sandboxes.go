@@ -66,6 +66,42 @@ func (a *API) archiveSandbox(w http.ResponseWriter, r *http.Request, c call) err
 	return a.answer(w, r, c, http.StatusOK, sb, err)
 }
 
+func (a *API) backupSandbox(w http.ResponseWriter, r *http.Request, c call) error {
+	sb, err := a.Sandboxes.Backup(r.Context(), c.OrgID, r.PathValue(pathSandbox))
+	return a.answer(w, r, c, http.StatusCreated, sb, err)
+}
+
+type recoverQuery struct {
+	SkipStart *bool `query:"skipStart" description:"leave it stopped"`
+}
+
+func (a *API) recoverSandbox(w http.ResponseWriter, r *http.Request, c call) error {
+	var q recoverQuery
+	if err := bindQuery(r, &q); err != nil {
+		return err
+	}
+	sb, err := a.Sandboxes.Recover(r.Context(), c.OrgID, r.PathValue(pathSandbox), q.SkipStart != nil && *q.SkipStart)
+	return a.answer(w, r, c, http.StatusOK, sb, err)
+}
+
+func (a *API) forkSandbox(w http.ResponseWriter, r *http.Request, c call) error {
+	var body api.ForkSandbox
+	if err := decodeBody(w, r, &body); err != nil {
+		return err
+	}
+	name := ""
+	if body.Name != nil {
+		name = *body.Name
+	}
+	sb, err := a.Sandboxes.Fork(r.Context(), c.OrgID, c.User.ID, r.PathValue(pathSandbox), name)
+	return a.answer(w, r, c, http.StatusOK, sb, err)
+}
+
+func (a *API) parentSandbox(w http.ResponseWriter, r *http.Request, c call) error {
+	sb, err := a.Sandboxes.Parent(r.Context(), c.OrgID, r.PathValue(pathSandbox))
+	return a.answer(w, r, c, http.StatusOK, sb, err)
+}
+
 func (a *API) setLabels(w http.ResponseWriter, r *http.Request, c call) error {
 	var body api.SandboxLabels
 	if err := decodeBody(w, r, &body); err != nil {

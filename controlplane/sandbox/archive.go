@@ -193,6 +193,9 @@ func (m *Manager) restoreIt(w *worker, sb Sandbox, member fleet.Member) error {
 	switch {
 	case err == nil:
 		m.log.Info("sandbox restored", "sandbox_id", sb.ID, "org_id", sb.OrgID, "runner_id", member.ID, "bytes", sb.Backup.Ref.Size, "took", time.Since(began))
+		if sb.Desired == Stopped {
+			return m.step(sb, Stopped, Change{Active: ptr(m.now())})
+		}
 		return m.step(sb, Starting, Change{})
 	case errors.Is(ctx.Err(), context.Canceled):
 		return nil

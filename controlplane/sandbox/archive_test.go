@@ -334,3 +334,140 @@ func TestAutoArchive(t *testing.T) {
 		t.Errorf("an archived sandbox became %s", got.State)
 	}
 }
+
+func (w *world) waitBackup(id string, state sandbox.BackupState) sandbox.Sandbox {
+	w.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		sb := w.get(id)
+		if sb.Backup != nil && sb.Backup.State == state {
+			return sb
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("the backup stays %+v, want %s", sb.Backup, state)
+		}
+	}
+}
+
+func TestBackupIsIncrementalAndSavesALostSandbox(t *testing.T) {
+	w := newWorld(t)
+	w.run(w.m)
+	sb := w.create(sandbox.CreateRequest{})
+	files := noise(20 << 20)
+	w.runner.SetFiles(sb.ID, files)
+	_, err := w.m.Backup(w.ctx, w.org, sb.ID)
+	w.must(err)
+	first := w.waitBackup(sb.ID, sandbox.BackupCompleted)
+	if first.State != sandbox.Started || first.Backup.Ref.Sent < 20<<20 {
+		t.Errorf("%s, backup %+v", first.State, first.Backup)
+	}
+	files = append(files[:10<<20:10<<20], append([]byte("new"), files[10<<20:]...)...)
+	w.runner.SetFiles(sb.ID, files)
+	_, err = w.m.Backup(w.ctx, w.org, sb.ID)
+	w.must(err)
+	for sb = w.waitBackup(sb.ID, sandbox.BackupCompleted); sb.Backup.At.Equal(first.Backup.At); {
+		sb = w.waitBackup(sb.ID, sandbox.BackupCompleted)
+	}
+	if sb.Backup.Ref.Sent > 17<<20 {
+		t.Errorf("%d bytes were sent for a change of three", sb.Backup.Ref.Sent)
+	}
+	w.runner.Lose(sb.ID)
+	sb = w.wait(sb.ID, sandbox.Error)
+	if !sb.Recoverable || sb.EndCause != string(runnerapi.CauseHostLost) {
+		t.Errorf("recoverable %v, cause %s", sb.Recoverable, sb.EndCause)
+	}
+	_, err = w.m.Recover(w.ctx, w.org, sb.ID, false)
+	w.must(err)
+	w.wait(sb.ID, sandbox.Started)
+	if !bytes.Equal(w.runner.Files(sb.ID), files) {
+		t.Error("the files are not those of the last backup")
+	}
+}
+
+func TestBackupThatFailsSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.run(w.m)
+	sb := w.create(sandbox.CreateRequest{})
+	w.runner.SetFiles(sb.ID, []byte("files"))
+	w.bucket.on(failOn("chunks/"))
+	_, err := w.m.Backup(w.ctx, w.org, sb.ID)
+	w.must(err)
+	sb = w.waitBackup(sb.ID, sandbox.BackupError)
+	if sb.State != sandbox.Started || !strings.Contains(sb.Backup.Error, "object storage is full") {
+		t.Errorf("%s, backup %+v", sb.State, sb.Backup)
+	}
+	w.bucket.on(nil)
+	_, err = w.m.Backup(w.ctx, w.org, sb.ID)
+	w.must(err)
+	w.waitBackup(sb.ID, sandbox.BackupCompleted)
+}
+
+func TestStopBreaksOffABackupWhichThenGoesOn(t *testing.T) {
+	w := newWorld(t)
+	w.run(w.m)
+	sb := w.create(sandbox.CreateRequest{})
+	w.runner.SetFiles(sb.ID, []byte("files"))
+	reached := make(chan struct{})
+	var once sync.Once
+	w.bucket.on(func(ctx context.Context, _ string) error {
+		once.Do(func() { close(reached); <-ctx.Done() })
+		return ctx.Err()
+	})
+	_, err := w.m.Backup(w.ctx, w.org, sb.ID)
+	w.must(err)
+	<-reached
+	_, err = w.m.Stop(w.ctx, w.org, sb.ID, false)
+	w.must(err)
+	w.wait(sb.ID, sandbox.Stopped)
+	w.waitBackup(sb.ID, sandbox.BackupCompleted)
+}
+
+func TestRecover(t *testing.T) {
+	w := newWorld(t)
+	w.run(w.m)
+	sb := w.stopped([]byte("files"))
+	_, err := w.m.Recover(w.ctx, w.org, sb.ID, false)
+	w.wantKind(err, fault.Invalid)
+	w.bucket.on(failOn("chunks/"))
+	_, err = w.m.Archive(w.ctx, w.org, sb.ID)
+	w.must(err)
+	w.wait(sb.ID, sandbox.Error)
+	_, err = w.m.Recover(w.ctx, w.org, sb.ID, true)
+	w.must(err)
+	sb = w.wait(sb.ID, sandbox.Stopped)
+	if sb.ErrorReason != nil || sb.Recoverable || sb.Desired != sandbox.Stopped {
+		t.Errorf("after recover: %v %v %s", sb.ErrorReason, sb.Recoverable, sb.Desired)
+	}
+	w.bucket.on(nil)
+	w.runner.Lose(sb.ID) // without a backup nothing helps
+	sb = w.wait(sb.ID, sandbox.Error)
+	_, err = w.m.Recover(w.ctx, w.org, sb.ID, false)
+	w.wantKind(err, fault.Invalid)
+}
+
+func TestFork(t *testing.T) {
+	w := newWorld(t)
+	w.run(w.m)
+	running := w.create(sandbox.CreateRequest{})
+	_, err := w.m.Fork(w.ctx, w.org, "u", running.ID, "")
+	w.wantKind(err, fault.Invalid)
+	_, err = w.m.Fork(w.ctx, "another", "u", running.ID, "")
+	w.wantKind(err, fault.NotFound)
+	sb := w.stopped([]byte("files"))
+	fork, err := w.m.Fork(w.ctx, w.org, "u", sb.ID, "copy")
+	w.must(err)
+	fork = w.wait(fork.ID, sandbox.Started)
+	if fork.Name != "copy" || fork.ForkOf != sb.ID || fork.ID == sb.ID || fork.PreviewToken == sb.PreviewToken || string(w.runner.Files(fork.ID)) != "files" {
+		t.Errorf("fork %+v", fork)
+	}
+	parent, err := w.m.Parent(w.ctx, w.org, "copy")
+	if err != nil || parent.ID != sb.ID {
+		t.Errorf("parent %s %v", parent.ID, err)
+	}
+	_, err = w.m.Fork(w.ctx, w.org, "u", sb.ID, "copy")
+	w.wantKind(err, fault.Conflict)
+	_, err = w.m.Delete(w.ctx, w.org, sb.ID)
+	w.must(err)
+	if string(w.runner.Files(fork.ID)) != "files" {
+		t.Error("the fork lost its files with the other one")
+	}
+}

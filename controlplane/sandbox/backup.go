@@ -3,6 +3,7 @@ package sandbox
 import (
 	"time"
 
+	"daytona/controlplane/upload"
 	"daytona/internal/chunkstore"
 )
 
@@ -35,12 +36,16 @@ type Backup struct {
 // Complete reports whether the sandbox can be restored from it.
 func (b *Backup) Complete() bool { return b != nil && !b.At.IsZero() }
 
+// wantsBackup reports whether a backup is to be made of a sandbox that rests.
+func (s Sandbox) wantsBackup() bool {
+	rests := s.State == Started && s.Desired == Started || s.State == Stopped && s.Desired == Stopped
+	return rests && s.Backup != nil && (s.Backup.State == BackupPending || s.Backup.State == BackupInProgress)
+}
+
 // Ephemeral reports whether a sandbox goes when it stops.
 func (s Sandbox) Ephemeral() bool { return s.AutoDelete == 0 }
 
 // archivePrefix is where the files of a sandbox are in object storage. It is in
 // nobody's reach but the server's: clients reach keys that begin with the id of
 // their organization.
-func archivePrefix(sb Sandbox) string { return archivesBelow + sb.OrgID + "/" + sb.ID + "/" }
-
-const archivesBelow = "archives/"
+func archivePrefix(sb Sandbox) string { return upload.Archives + sb.OrgID + "/" + sb.ID + "/" }

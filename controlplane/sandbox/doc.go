@@ -19,6 +19,9 @@
 //	                     ▼  │                          │
 //	                  Stopping ──────► Stopped ────────┘
 //
+//	Stopped ──► Archiving ──► Archived ──► Restoring ──► Starting
+//	    └─ fork ─► Forking (another row) ──► Starting
+//
 //	every state ── delete ──► Destroying ──► Destroyed (readable for a day)
 //
 // A sandbox that ended by itself moves from Started to Stopped, or to Error when

@@ -16,6 +16,8 @@ const (
 	DoIdleStop    Action = "idle_stop"   // decide that it should be stopped
 	DoAutoDelete  Action = "auto_delete" // decide that it should be destroyed
 	DoArchive     Action = "archive"
+	DoBackup      Action = "backup"
+	DoFork        Action = "fork"
 	DoRelease     Action = "release" // free the runner of what is archived
 	DoRestore     Action = "restore"
 	DoAutoArchive Action = "auto_archive" // decide that it should be archived
@@ -65,7 +67,12 @@ func Next(sb Sandbox, now time.Time) Step {
 	if s, ok := overdue(sb, now); ok {
 		return s
 	}
+	if sb.wantsBackup() {
+		return Step{Do: DoBackup}
+	}
 	switch sb.State {
+	case Forking:
+		return Step{Do: DoFork}
 	case Creating:
 		return Step{Do: DoCreate}
 	case PullingSnapshot, PendingBuild, BuildingSnapshot:
@@ -144,6 +151,8 @@ func overdue(sb Sandbox, now time.Time) (Step, bool) {
 		limit, phase = StopLimit, "stopping the sandbox"
 	case Archiving:
 		limit, phase = filesLimit(sb), "archiving the sandbox"
+	case Forking:
+		limit, phase = filesLimit(sb), "forking the sandbox"
 	case Restoring:
 		limit, phase = filesLimit(sb), "restoring the sandbox"
 	}

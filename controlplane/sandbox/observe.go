@@ -28,7 +28,7 @@ func Observe(sb Sandbox, seen runnerapi.Sandbox, now time.Time) (Observation, bo
 			c.ErrorReason, c.Recoverable = &why, &yes
 			return Observation{Error, c}, true
 		case runnerapi.StateDeleted:
-			return missing(now), true
+			return missing(sb, now), true
 		}
 	case Stopped:
 		switch seen.State {
@@ -36,7 +36,7 @@ func Observe(sb Sandbox, seen runnerapi.Sandbox, now time.Time) (Observation, bo
 			// Next stops it again unless it is wanted.
 			return Observation{Started, Change{Isolation: &seen.Isolation}}, sb.Desired != Destroyed
 		case runnerapi.StateDeleted:
-			return missing(now), true
+			return missing(sb, now), true
 		}
 	case Error:
 		// A runner that was slow rather than broken: what it made is wanted.
@@ -64,10 +64,16 @@ func endedByItself(sb Sandbox, seen runnerapi.Sandbox, now time.Time) Change {
 	return c
 }
 
-func missing(now time.Time) Observation {
-	why, no := "The sandbox is missing on its runner", false
-	return Observation{Error, Change{
-		ErrorReason: &why, Recoverable: &no, Active: &now,
+func missing(sb Sandbox, now time.Time) Observation {
+	why := "The sandbox is missing on its runner"
+	c := Change{
+		Recoverable: new(bool), Active: &now,
 		End: &End{Cause: string(runnerapi.CauseHostLost), Evidence: why, At: now},
-	}}
+	}
+	if sb.Backup.Complete() { // no runner has it, as after an archive
+		why += ". Its backup of " + sb.Backup.At.Format(time.RFC3339) + " is in object storage: recover it to go on from there"
+		c.Recoverable, c.RunnerID = ptr(true), new(string)
+	}
+	c.ErrorReason = &why
+	return Observation{Error, c}
 }

@@ -49,6 +49,7 @@ type Sandbox struct {
 	AutoArchive int // minutes stopped; 0 means the maximum
 	AutoDelete  int // minutes stopped; 0 is at once, negative is off
 
+	ForkOf string  // id of the sandbox whose files it began with; "" is none
 	Backup *Backup // what object storage has of its files; nil is nothing
 
 	PreviewToken  string // 32 lower-case letters and digits; changes when it ends

@@ -21,6 +21,7 @@ const (
 	Destroyed        State = "destroyed"         // nothing is left; the row goes after a day
 	Archiving        State = "archiving"         // its files go to object storage
 	Archived         State = "archived"          // its files are in object storage alone; see Sandbox.Backup
+	Forking          State = "forking"           // the runner gives it the files of ForkOf
 	Restoring        State = "restoring"         // they come back, to whichever runner
 	Error            State = "error"             // ErrorReason says why; delete works, and so does start if Recoverable
 )
@@ -30,7 +31,6 @@ const (
 	Unknown      State = "unknown"
 	Resizing     State = "resizing"
 	Snapshotting State = "snapshotting"
-	Forking      State = "forking"
 	Pausing      State = "pausing"
 	Paused       State = "paused"
 	Resuming     State = "resuming"
@@ -62,7 +62,8 @@ var transitions = map[State][]State{
 	Stopped:          {Starting, Started, Archiving, Error, Destroying},
 	Archiving:        {Archived, Starting, Error, Destroying},
 	Archived:         {Archived, Restoring, Destroying},
-	Restoring:        {Restoring, Starting, Error, Destroying},
+	Restoring:        {Restoring, Starting, Stopped, Error, Destroying},
+	Forking:          {Starting, Error, Destroying},
 	Error:            {Starting, Started, Stopped, Archiving, Restoring, Destroying},
 	Destroying:       {Destroyed},
 	Destroyed:        {},
@@ -84,7 +85,7 @@ func (s State) TakesDisk() bool { return slices.Contains(DiskStates(), s) }
 
 // ComputeStates are the states in which CPU and memory count for the quota.
 func ComputeStates() []State {
-	return []State{Creating, Restoring, Started, Starting, Stopping, PendingBuild, BuildingSnapshot, Unknown, PullingSnapshot}
+	return []State{Creating, Restoring, Forking, Started, Starting, Stopping, PendingBuild, BuildingSnapshot, Unknown, PullingSnapshot}
 }
 
 // DiskStates are the states in which disk counts for the quota.

@@ -20,7 +20,8 @@ func TestTransitions(t *testing.T) {
 		Stopped:          {Starting, Started, Archiving, Error, Destroying},
 		Archiving:        {Archived, Starting, Error, Destroying},
 		Archived:         {Archived, Restoring, Destroying},
-		Restoring:        {Restoring, Starting, Error, Destroying},
+		Restoring:        {Restoring, Starting, Stopped, Error, Destroying},
+		Forking:          {Starting, Error, Destroying},
 		Error:            {Starting, Started, Stopped, Archiving, Restoring, Destroying},
 		Destroying:       {Destroyed},
 	}
@@ -60,7 +61,7 @@ func TestShown(t *testing.T) {
 }
 
 func TestQuotaStates(t *testing.T) {
-	compute := []State{Creating, Restoring, Started, Starting, Stopping, PendingBuild, BuildingSnapshot, Unknown, PullingSnapshot}
+	compute := []State{Creating, Restoring, Forking, Started, Starting, Stopping, PendingBuild, BuildingSnapshot, Unknown, PullingSnapshot}
 	for _, s := range States() {
 		if got, want := s.TakesCompute(), slices.Contains(compute, s); got != want {
 			t.Errorf("%s takes CPU and memory: %v, want %v", s, got, want)

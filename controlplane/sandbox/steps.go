@@ -45,7 +45,7 @@ func (m *Manager) do(w *worker, sb Sandbox, step Step) error {
 		if sb.State == Restoring {
 			return m.failRestore(sb, step.Reason)
 		}
-		return m.fail(sb, step.Reason, sb.State != Creating && !sb.State.AwaitsImage())
+		return m.fail(sb, step.Reason, sb.State != Creating && sb.State != Forking && !sb.State.AwaitsImage())
 	}
 	member, err := m.c.Runners.Member(sb.RunnerID)
 	if err != nil {
@@ -64,6 +64,10 @@ func (m *Manager) do(w *worker, sb Sandbox, step Step) error {
 		return m.networkIt(w, sb, member)
 	case DoDelete:
 		return m.deleteIt(w, sb, member)
+	case DoBackup:
+		return m.backUp(w, sb, member)
+	case DoFork:
+		return m.forkIt(w, sb, member)
 	case DoArchive:
 		return m.archiveIt(w, sb, member)
 	case DoRelease:

@@ -72,7 +72,7 @@ func (db *DB) MoveImage(ctx context.Context, i image.Image) (image.Image, error)
 func unused(since time.Time) (string, []any) {
 	gone := []snapshot.State{snapshot.Inactive, snapshot.Removing}
 	making := []sandbox.State{sandbox.Creating, sandbox.PullingSnapshot, sandbox.PendingBuild, sandbox.BuildingSnapshot,
-		sandbox.Archiving, sandbox.Archived, sandbox.Restoring, sandbox.Error} // whose files fit on top of nothing else
+		sandbox.Archiving, sandbox.Archived, sandbox.Restoring, sandbox.Forking, sandbox.Error} // whose files fit on top of nothing else
 	args := append([]any{millis(since)}, anys(gone)...)
 	return `(used_at IS NULL OR used_at < ?)
 		AND NOT EXISTS (SELECT 1 FROM snapshots s WHERE s.image = images.name AND s.state NOT IN (` + marks(len(gone)) + `))

@@ -15,7 +15,7 @@ import (
 const sandboxColumns = `id, org_id, name, user_id, snapshot, snapshot_id, image, build_info, os_user, target, runner_id, isolation, class,
 	env, labels, public, network_block_all, network_allow_list, domain_allow_list, network_pending, cpu, gpu, memory_gib, disk_gib,
 	state, desired, state_since, error_reason, recoverable, end_cause, end_evidence, ended_at,
-	auto_stop, auto_archive, auto_delete, preview_token, daemon_version, created_at, updated_at, last_activity_at, version, backup`
+	auto_stop, auto_archive, auto_delete, preview_token, daemon_version, created_at, updated_at, last_activity_at, version, backup, fork_of`
 
 func sandboxValues(s sandbox.Sandbox) []any {
 	var build any
@@ -31,7 +31,7 @@ func sandboxValues(s sandbox.Sandbox) []any {
 		text(s.Env), text(s.Labels), s.Public, s.NetworkBlockAll, s.NetworkAllowList, s.DomainAllowList, s.NetworkPending, s.CPU, s.GPU, s.MemoryGiB, s.DiskGiB,
 		s.State, s.Desired, millis(s.StateSince), s.ErrorReason, s.Recoverable, s.EndCause, s.EndEvidence, millisPtr(s.EndedAt),
 		s.AutoStop, s.AutoArchive, s.AutoDelete, s.PreviewToken, s.DaemonVersion,
-		millis(s.CreatedAt), millis(s.UpdatedAt), millis(s.LastActivityAt), s.Version, backup,
+		millis(s.CreatedAt), millis(s.UpdatedAt), millis(s.LastActivityAt), s.Version, backup, s.ForkOf,
 	}
 }
 
@@ -41,7 +41,7 @@ func scanSandbox(r scanner) (s sandbox.Sandbox, err error) {
 		jsonTo{&s.Env}, jsonTo{&s.Labels}, &s.Public, &s.NetworkBlockAll, textPtrTo{&s.NetworkAllowList}, textPtrTo{&s.DomainAllowList}, &s.NetworkPending, &s.CPU, &s.GPU, &s.MemoryGiB, &s.DiskGiB,
 		&s.State, &s.Desired, timeTo{&s.StateSince}, textPtrTo{&s.ErrorReason}, &s.Recoverable, &s.EndCause, &s.EndEvidence, timePtrTo{&s.EndedAt},
 		&s.AutoStop, &s.AutoArchive, &s.AutoDelete, &s.PreviewToken, textPtrTo{&s.DaemonVersion},
-		timeTo{&s.CreatedAt}, timeTo{&s.UpdatedAt}, timeTo{&s.LastActivityAt}, &s.Version, jsonTo{&s.Backup})
+		timeTo{&s.CreatedAt}, timeTo{&s.UpdatedAt}, timeTo{&s.LastActivityAt}, &s.Version, jsonTo{&s.Backup}, &s.ForkOf)
 	return s, err
 }
 

@@ -145,6 +145,9 @@ func (s *Service) folders(ctx context.Context, prefix string) ([]Folder, error) 
 			return nil, err
 		}
 		for _, o := range page.Objects {
+			if strings.HasPrefix(o.Key, Archives) {
+				continue // these are not uploads
+			}
 			name := folder(o.Key)
 			f := byName[name]
 			if f == nil {

@@ -238,3 +238,20 @@ func finishBlob(t *testing.T, s *upload.Service, access upload.RegistryAccess, l
 	s.RegistryHandler().ServeHTTP(w, r)
 	return w.Code
 }
+
+// The files of archived sandboxes are in the same bucket, and are no uploads.
+func TestArchivesAreNotCollected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := buckettest.NewMemory()
+		s := service(t, upload.Config{Bucket: b, Budget: 100}, &rows{})
+		put(t, b, upload.Archives+"o1/sandbox/chunks/1", 1000)
+		put(t, b, "o1/fits/context.tar", 100)
+		time.Sleep(100 * time.Hour)
+		if r, err := s.Collect(t.Context()); err != nil || r.Contexts != 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if got := keys(t, b); got != upload.Archives+"o1/sandbox/chunks/1 o1/fits/context.tar" {
+			t.Errorf("left: %s", got)
+		}
+	})
+}

@@ -152,8 +152,13 @@ func (s *Service) Check(ctx context.Context) error { return s.c.Bucket.Check(ctx
 
 var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
 
+// Archives is what the keys of archived sandboxes begin with. They share the bucket
+// with uploads, are in no client's reach, and no budget of uploads counts or
+// removes them.
+const Archives = "archives/"
+
 func prefixOf(orgID string) (string, error) {
-	if !name.MatchString(orgID) {
+	if !name.MatchString(orgID) || orgID+"/" == Archives {
 		return "", fault.New(fault.Invalid, "%q is not the id of an organization", orgID)
 	}
 	return orgID + "/", nil

@@ -187,6 +187,17 @@ func (r *Roots) Import(ctx context.Context, spec rootfs.RootSpec, base string, f
 	}
 }
 
+// Fork implements runner.Roots.
+func (r *Roots) Fork(ctx context.Context, from string, spec rootfs.RootSpec) error {
+	if err := r.pass(ctx, "Fork"); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(r.Path(spec.ID)); err != nil {
+		return err
+	}
+	return os.CopyFS(r.Path(spec.ID), os.DirFS(r.Path(from)))
+}
+
 func writeFrom(path string, from io.Reader, mode os.FileMode) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
 	if err != nil {

@@ -17,6 +17,9 @@ type disk interface {
 	kind() string
 	// create makes the disk in dir, which is not mounted yet.
 	create(ctx context.Context, dir string, bytes int64) error
+	// clone makes in dir what create did in from, with everything on it; neither is
+	// attached.
+	clone(ctx context.Context, from, dir string, bytes int64) error
 	// attach makes the disk's files reachable and returns where.
 	attach(ctx context.Context, dir string) (string, error)
 	// detach undoes attach; nothing unwritten is left in memory after it.

@@ -399,6 +399,17 @@ func (d *loopDisk) create(ctx context.Context, dir string, bytes int64) error {
 	return os.Rename(path, filepath.Join(dir, loopImage))
 }
 
+func (d *loopDisk) clone(_ context.Context, from, dir string, _ int64) error {
+	if err := os.MkdirAll(filepath.Join(dir, loopMount), 0o700); err != nil {
+		return err
+	}
+	err := publishFile(filepath.Join(dir, loopImage), func(tmp string) error { return cloneSparse(filepath.Join(from, loopImage), tmp) })
+	if errors.Is(err, unix.ENOSPC) {
+		return fault.Wrap(err, fault.Unavailable, "the runner's disk is full")
+	}
+	return err
+}
+
 func (d *loopDisk) attach(ctx context.Context, dir string) (string, error) {
 	target := filepath.Join(dir, loopMount)
 	switch ok, err := isMounted(target); {

@@ -262,3 +262,46 @@ func (p *peak) Write(b []byte) (int, error) {
 	}
 	return len(b), nil
 }
+
+func TestFork(t *testing.T) {
+	for _, kind := range []string{"loop", "btrfs"} {
+		t.Run(kind, func(t *testing.T) {
+			cfg := Config{Disk: kind}
+			if kind == "btrfs" {
+				cfg.Dir = btrfsDir(t)
+			}
+			s := testStore(t, cfg)
+			importSmall(t, s, "small")
+			p := mustMount(t, s, RootSpec{ID: "r", Image: "small"})
+			everything(t, p)
+			want := describe(t, p)
+			spec := RootSpec{ID: "fork", Image: "small", DiskBytes: testDisk}
+			if err := s.Fork(t.Context(), "r", spec); !fault.Is(err, fault.Conflict) {
+				t.Error("fork of a mounted root:", err)
+			}
+			if err := s.Unmount(t.Context(), "r"); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if err := s.Fork(t.Context(), "r", spec); err != nil {
+					t.Fatal(err)
+				}
+			}
+			q := mustMount(t, s, spec)
+			if d := cmp.Diff(want, describe(t, q)); d != "" {
+				t.Errorf("the fork differs (-was +is):\n%s", d)
+			}
+			write(t, q+"/only-here", "x")
+			fillDisk(t, q+"/full") // its limit is its own
+			if _, err := os.Stat(mustMount(t, s, RootSpec{ID: "r", Image: "small"}) + "/only-here"); !errors.Is(err, os.ErrNotExist) {
+				t.Error("what the fork writes is in the other one:", err)
+			}
+			if err := s.Delete(t.Context(), "r"); err != nil {
+				t.Fatal(err)
+			}
+			if readFile(t, q+"/only-here") != "x" {
+				t.Error("the fork went with the other one")
+			}
+		})
+	}
+}

@@ -69,3 +69,24 @@ func (r *Runner) Import(ctx context.Context, spec runnerapi.Spec, on string, fil
 	r.sandboxes[spec.ID] = &sandbox{spec: spec, state: runnerapi.StateStopped, at: time.Now(), files: data}
 	return r.viewLocked(spec.ID), nil
 }
+
+// Fork implements runnerapi.Files.
+func (r *Runner) Fork(ctx context.Context, from string, spec runnerapi.Spec) (runnerapi.Sandbox, error) {
+	if err := r.enter(ctx, "Fork", spec.ID); err != nil {
+		return runnerapi.Sandbox{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.sandboxes[spec.ID]; ok {
+		return r.viewLocked(spec.ID), nil
+	}
+	source, ok := r.sandboxes[from]
+	switch {
+	case !ok:
+		return runnerapi.Sandbox{}, fault.New(fault.NotFound, "sandbox %s is not here", from)
+	case source.state != runnerapi.StateStopped:
+		return runnerapi.Sandbox{}, fault.New(fault.Conflict, "sandbox %s is not stopped", from)
+	}
+	r.sandboxes[spec.ID] = &sandbox{spec: spec, state: runnerapi.StateStopped, at: time.Now(), files: slices.Clone(source.files)}
+	return r.viewLocked(spec.ID), nil
+}

@@ -24,6 +24,7 @@ func roundTrip(t *testing.T, w *world) {
 	sb.Labels = map[string]string{"code-toolbox-language": "python", `odd "key"`: ""}
 	sb.GPU, sb.ErrorReason, sb.Recoverable = 2, ptr("because"), true
 	sb.EndCause, sb.EndEvidence, sb.EndedAt = "exit", "code 3", ptr(at(4))
+	sb.ForkOf = "another"
 	sb.Backup = &sandbox.Backup{State: sandbox.BackupCompleted, At: at(5), Base: "b", Ref: chunkstore.Ref{Manifest: "m", Size: 7, Digest: "d", Sent: 3}}
 	sb.DaemonVersion, sb.Version = ptr("1.2"), 7
 	w.put(sb)
