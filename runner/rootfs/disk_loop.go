@@ -64,9 +64,10 @@ func shapeFor(bytes int64) ext4Shape {
 // mounted through a loop device. Formatted images wait ready in dir, by size, and
 // are claimed by renaming, so that no request waits for mkfs.
 type loopDisk struct {
-	dir  string
-	log  *slog.Logger
-	wake chan struct{}
+	dir   string
+	log   *slog.Logger
+	wake  chan struct{}
+	guard *guard
 
 	mu    sync.Mutex
 	want  map[int64]int      // how many to keep ready
@@ -432,7 +433,12 @@ func (d *loopDisk) attach(ctx context.Context, dir string) (string, error) {
 }
 
 func (d *loopDisk) detach(ctx context.Context, dir string) error {
-	return unmount(ctx, filepath.Join(dir, loopMount), d.log)
+	path := filepath.Join(dir, loopMount)
+	if err := d.guard.release(path); err != nil {
+		return err
+	}
+	defer d.guard.forget(path)
+	return unmount(ctx, path, d.log)
 }
 
 func (d *loopDisk) remove(_ context.Context, dir string) error {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -34,7 +33,7 @@ type guard struct {
 
 	mu     sync.Mutex
 	full   bool
-	ending map[string]bool // disks that stay thawed, since their sandbox shall end
+	ending map[string]bool // disks that are not frozen, since they shall be unmounted
 }
 
 const (
@@ -171,21 +170,13 @@ func (g *guard) release(path string) error {
 	if g == nil {
 		return nil
 	}
-	g.mu.Lock()
+	g.mu.Lock() // waits for a round of freezing
 	defer g.mu.Unlock()
+	g.ending[path] = true
 	if !g.full {
 		return nil
 	}
-	disks, err := g.disks()
-	if err != nil {
-		return err
-	}
-	i := slices.IndexFunc(disks, func(d loopMounted) bool { return d.path == path })
-	if i < 0 {
-		return nil
-	}
-	g.ending[path] = true
-	return disks[i].thaw()
+	return thaw(path)
 }
 
 // forget ends what release began.
@@ -229,6 +220,23 @@ const (
 
 func (d loopMounted) freeze() error { return d.control(fiFreeze, unix.EBUSY) }
 func (d loopMounted) thaw() error   { return d.control(fiThaw, unix.EINVAL) }
+
+// thaw thaws the file system at path, if it is frozen. One that is unmounted
+// frozen never goes away.
+func thaw(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.IoctlSetInt(int(f.Fd()), fiThaw, 0); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTTY) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	return nil
+}
 
 // control calls an ioctl of the file system; already is the error that says that
 // it is so already.

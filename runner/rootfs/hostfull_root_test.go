@@ -59,6 +59,10 @@ func TestFullHostKeepsWhatIsWritten(t *testing.T) {
 	a := mustMount(t, s, RootSpec{ID: "a", Image: "small", DiskBytes: disk})
 	b := mustMount(t, s, RootSpec{ID: "b", Image: "small", DiskBytes: disk})
 	c := mustMount(t, s, RootSpec{ID: "c", Image: "small", DiskBytes: disk})
+	mustMount(t, s, RootSpec{ID: "d", Image: "small", DiskBytes: disk})
+	if err := s.Unmount(t.Context(), "d"); err != nil {
+		t.Fatal(err)
+	}
 	until(t, "the ballast is held", func() bool {
 		st, err := os.Stat(s.guard.ballast)
 		return err == nil && st.Size() == s.guard.bytes
@@ -106,6 +110,14 @@ func TestFullHostKeepsWhatIsWritten(t *testing.T) {
 	}
 	if readFile(t, b+"/precious") != "precious" {
 		t.Error("the neighbour's file cannot be read")
+	}
+	// Attached for a moment, and frozen in it: noLitter finds its device if it is
+	// let go so.
+	if err := s.withDisk(t.Context(), "d", func(r record, disk string) error {
+		s.guard.look(0)
+		return nil
+	}); err != nil {
+		t.Error("looking into a root at rest:", err)
 	}
 	waiting := make(chan error, 1)
 	go func() { waiting <- os.WriteFile(c+"/late", []byte("late"), 0o600) }()

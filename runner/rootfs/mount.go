@@ -99,6 +99,9 @@ func removeTree(path string) error {
 		return err
 	}
 	for _, m := range mounts {
+		if err := thaw(m); err != nil {
+			return fmt.Errorf("thaw %s: %w", m, err)
+		}
 		if err := unix.Unmount(m, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
 			return fmt.Errorf("detach %s: %w", m, err)
 		}

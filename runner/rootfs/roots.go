@@ -225,6 +225,7 @@ func (s *Store) mount(ctx context.Context, r record, merged string) error {
 	if err != nil {
 		return err
 	}
+	s.guard.forget(filepath.Join(dir, loopMount)) // it may have been about to end before
 	disk, err := s.disks[r.Disk].attach(ctx, dir)
 	if err != nil {
 		return err
@@ -313,7 +314,6 @@ func (s *Store) unmountRoot(ctx context.Context, r record) error {
 	if err := s.Thaw(ctx, r.ID); err != nil {
 		return err
 	}
-	defer s.guard.forget(filepath.Join(dir, loopMount))
 	if err := unmount(ctx, filepath.Join(dir, "merged"), s.log); err != nil {
 		return err
 	}

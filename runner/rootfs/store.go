@@ -148,6 +148,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		if s.guard, err = newGuard(s.dir, s.log); err != nil {
 			return nil, err
 		}
+		loop.guard = s.guard
 		s.work.Go(func() { s.guard.watch(s.stopping) })
 		if err := loop.start(s.stopping, &s.work); err != nil {
 			return nil, err
