@@ -175,7 +175,7 @@ func (a *App) organization() *cobra.Command {
 			return nil
 		}),
 	}
-	cmd.AddCommand(list, use, create, remove)
+	cmd.AddCommand(list, use, create, remove, a.organizationUsage())
 	return cmd
 }
 

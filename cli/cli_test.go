@@ -70,6 +70,17 @@ func TestForms(t *testing.T) {
 			}})
 			return nil
 		}},
+		{"usage.txt", func(a *App) error {
+			a.usageTables(api.Organization{DocsEraOrganization: api.DocsEraOrganization{ID: "org-1", Name: "acme", Suspended: true}}, api.OrganizationUsageOverview{
+				DocsEraUsageOverview: api.DocsEraUsageOverview{TotalSnapshotQuota: 100, CurrentSnapshotUsage: 2, TotalVolumeQuota: 100},
+				RegionUsage: []api.RegionUsageOverview{
+					{RegionID: "eu", TotalCPUQuota: 10, CurrentCPUUsage: 10, TotalMemoryQuota: 20, CurrentMemoryUsage: 5, TotalDiskQuota: 30, CurrentDiskUsage: 15,
+						MaxCPUPerSandbox: new(4.0), MaxMemoryPerSandbox: new(8.0), MaxDiskPerSandbox: new(10.0)},
+					{RegionID: "us", TotalCPUQuota: 1000, TotalMemoryQuota: 2000, TotalDiskQuota: 10000},
+				},
+			})
+			return nil
+		}},
 		{"empty.txt", func(a *App) error { a.showSandboxes(api.ListSandboxesResponse{}); return nil }},
 		{"info.txt", func(a *App) error { a.details("Sandbox Info", a.sandboxLines(aSandbox(), true)); return nil }},
 	} {
@@ -92,6 +103,22 @@ func TestHelp(t *testing.T) {
 			t.Fatalf("%s --help: code %d", words, code)
 		}
 		golden(t, "help"+strings.ReplaceAll(" "+words, " ", "-")+".txt", out.String())
+	}
+}
+
+func TestPick(t *testing.T) {
+	o := func(id, name string) api.Organization {
+		return api.Organization{DocsEraOrganization: api.DocsEraOrganization{ID: id, Name: name}}
+	}
+	all := []api.Organization{o("1", "Personal"), o("2", "Personal"), o("3", "acme"), o("4", "1")}
+	for _, c := range []struct {
+		from         []api.Organization
+		wanted, want string
+	}{{all, "acme", "3"}, {all, "2", "2"}, {all, "1", "1"}, {all, "Personal", ""}, {all, "nobody", ""}, {all, "", ""}, {all[2:3], "", "3"}, {nil, "", ""}} {
+		got, err := pick(c.from, c.wanted)
+		if got.ID != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%q of %d: %q, %v; want %q", c.wanted, len(c.from), got.ID, err, c.want)
+		}
 	}
 }
 

@@ -9,11 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"daytona/cli"
 	"daytona/controlplane/auth"
 )
 
-func adminCommand() *cobra.Command {
-	admin := &cobra.Command{Use: "admin", Short: "Administer a server on this machine"}
+func adminCommand(app *cli.App) *cobra.Command {
+	admin := &cobra.Command{Use: "admin", Short: "Administer a server"}
 	key := &cobra.Command{Use: "key", Short: "API keys of the administrator"}
 	create := &cobra.Command{
 		Use:   "create",
@@ -37,5 +38,6 @@ print it. It works on the server's database, while the server runs or not.`,
 		return err
 	}))
 	admin.AddCommand(key, proxyKeyCommand(), ownSnapshotsCommand())
+	admin.AddCommand(app.Administration()...)
 	return admin
 }

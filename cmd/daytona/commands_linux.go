@@ -1,8 +1,12 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"daytona/cli"
+)
 
 // serverCommands are those that run a server or look after it.
-func serverCommands() []*cobra.Command {
-	return []*cobra.Command{serverCommand(), proxyCommand(), downCommand(), adminCommand(), doctorCommand(), trustCommand(), objectStore()}
+func serverCommands(app *cli.App) []*cobra.Command {
+	return []*cobra.Command{serverCommand(), proxyCommand(), downCommand(), adminCommand(app), doctorCommand(), trustCommand(), objectStore()}
 }

@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"daytona/cli"
 )
 
 // serverCommands say where a server can run.
-func serverCommands() []*cobra.Command {
+func serverCommands(app *cli.App) []*cobra.Command {
 	var all []*cobra.Command
-	for name, short := range map[string]string{"server": "Run the server", "down": "Stop the server and every sandbox", "admin": "Administer a server on this machine", "doctor": "Look whether this machine can run a server"} {
+	for name, short := range map[string]string{"server": "Run the server", "down": "Stop the server and every sandbox", "doctor": "Look whether this machine can run a server"} {
 		all = append(all, &cobra.Command{
 			Use: name, Short: short + " (on Linux)", DisableFlagParsing: true,
 			RunE: func(*cobra.Command, []string) error {
@@ -22,7 +24,9 @@ func serverCommands() []*cobra.Command {
 			},
 		})
 	}
-	return all
+	admin := &cobra.Command{Use: "admin", Short: "Administer a server"}
+	admin.AddCommand(app.Administration()...)
+	return append(all, admin)
 }
 
 // settings are the server's alone.

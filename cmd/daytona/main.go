@@ -26,5 +26,5 @@ func run() int {
 // rootCommand is the whole tree: what works on a server by its API, and what
 // runs one, which only Linux can.
 func rootCommand(app *cli.App) *cobra.Command {
-	return app.Root(append(serverCommands(), versionCommand())...)
+	return app.Root(append(serverCommands(app), versionCommand())...)
 }
