@@ -71,6 +71,11 @@ test-e2e: ## The published SDKs against a real server, as root
 bench: deps-bench engines build ## Measure, beside Docker in the same run
 	@$(GOBUILD) -o bin/bench ./cmd/bench
 	@bin/bench $(BENCH)
+	@$(MAKE) --no-print-directory bench-api
+
+.PHONY: bench-api
+bench-api: ## Measure the control plane alone with 10,000 sandboxes: requests a second, the reconciler
+	@go test ./controlplane/httpapi ./controlplane/sandbox -run '^$$' -bench '10000' -benchtime 2s
 
 .PHONY: chaos
 chaos: deps-test engines build ## Break everything for twenty minutes, and see that nothing is lost

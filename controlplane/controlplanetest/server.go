@@ -4,6 +4,7 @@ package controlplanetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -53,6 +54,7 @@ func (s *Server) Advance(d time.Duration) { s.ahead.Add(int64(d)) }
 // Options of a test server.
 type Options struct {
 	Rates httpapi.RateLimits
+	DSN   string // of the database; "" is SQLite
 }
 
 // New runs a control plane until the test ends. It returns when the default
@@ -68,7 +70,7 @@ func NewWith(t testing.TB, o Options) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{Runner: NewRunner(), Key: auth.NewValue(), Log: &Log{}}
 	logger := slog.New(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	store, err := storage.Open(ctx, filepath.Join(t.TempDir(), "test.db"), logger)
+	store, err := storage.Open(ctx, cmp.Or(o.DSN, filepath.Join(t.TempDir(), "test.db")), logger)
 	if err != nil {
 		t.Fatal(err)
 	}

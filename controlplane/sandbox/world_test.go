@@ -28,6 +28,7 @@ type world struct {
 	t      testing.TB
 	ctx    context.Context
 	db     *storage.DB
+	path   string // of its file
 	runner *fleettest.Runner
 	fleet  *fleet.Fleet
 	images *snapshot.Service
@@ -43,7 +44,8 @@ const slim = "daytona-slim"
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	db, err := storage.Open(t.Context(), filepath.Join(t.TempDir(), "daytona.db"), log)
+	path := filepath.Join(t.TempDir(), "daytona.db")
+	db, err := storage.Open(t.Context(), path, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +54,7 @@ func newWorld(t testing.TB) *world {
 			t.Error(err)
 		}
 	})
-	w := &world{t: t, ctx: t.Context(), db: db, runner: fleettest.New("r1", slim), fleet: fleet.New(), bucket: &bucket{Bucket: buckettest.NewMemory()}}
+	w := &world{t: t, ctx: t.Context(), db: db, path: path, runner: fleettest.New("r1", slim), fleet: fleet.New(), bucket: &bucket{Bucket: buckettest.NewMemory()}}
 	w.must(w.fleet.Add(w.ctx, "us", w.runner))
 	_, err = auth.New(auth.Config{Store: db, Log: log}).Bootstrap(w.ctx, func() (string, error) { return auth.NewValue(), nil })
 	w.must(err)

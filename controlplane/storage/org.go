@@ -187,44 +187,43 @@ func (db *DB) Memberships(ctx context.Context, orgID string) ([]org.Membership, 
 // OrganizationUsage implements org.Store.
 func (db *DB) OrganizationUsage(ctx context.Context, orgID string) (map[string]org.Usage, error) {
 	c, disk := db.reader(), anys(sandbox.DiskStates())
-	type inRegion struct {
-		id string
-		org.Usage
-	}
-	sums, args := usageSums()
-	regions, err := list(ctx, db, c, func(r scanner) (u inRegion, err error) {
-		return u, r.Scan(&u.CPU, &u.MemoryGiB, &u.DiskGiB, &u.id)
-	}, `SELECT `+sums+`, target FROM sandboxes WHERE org_id = ? AND state IN (`+marks(len(disk))+`) GROUP BY target`,
-		append(append(args, orgID), disk...)...)
+	out, err := sumUsage(ctx, db, c, `org_id = ? AND state IN (`+marks(len(disk))+`)`, append([]any{orgID}, disk...)...)
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]org.Usage{}
-	for _, r := range regions {
-		out[r.id] = r.Usage
-	}
-	counts, err := countUsage(ctx, db, c, orgID)
-	out[""] = counts
+	out[""], err = countUsage(ctx, db, c, orgID)
 	return out, err
-}
-
-// usageSums are the columns CPU, memory and disk of rows that take disk.
-func usageSums() (columns string, args []any) {
-	compute := anys(sandbox.ComputeStates())
-	in := marks(len(compute))
-	return `COALESCE(SUM(CASE WHEN state IN (` + in + `) THEN cpu ELSE 0 END), 0),
-		COALESCE(SUM(CASE WHEN state IN (` + in + `) THEN memory_gib ELSE 0 END), 0), COALESCE(SUM(disk_gib), 0)`, append(compute, compute...)
 }
 
 // regionUsage sums up what an organization uses in a region, leaving one sandbox
 // out.
 func regionUsage(ctx context.Context, db *DB, c conn, orgID, region, without string) (org.Usage, error) {
-	sums, args := usageSums()
 	disk := anys(sandbox.DiskStates())
-	return find(ctx, db, c, func(r scanner) (u org.Usage, err error) {
-		return u, r.Scan(&u.CPU, &u.MemoryGiB, &u.DiskGiB)
-	}, `SELECT `+sums+` FROM sandboxes WHERE org_id = ? AND target = ? AND id <> ? AND state IN (`+marks(len(disk))+`)`,
-		append(append(args, orgID, region, without), disk...)...)
+	out, err := sumUsage(ctx, db, c, `org_id = ? AND target = ? AND state IN (`+marks(len(disk))+`) AND id <> ?`,
+		append(append([]any{orgID, region}, disk...), without)...)
+	return out[region], err
+}
+
+// sumUsage adds up the rows that take disk, by region. An index has them in the
+// order of the groups, with all that is summed.
+func sumUsage(ctx context.Context, db *DB, c conn, where string, args ...any) (map[string]org.Usage, error) {
+	type sum struct {
+		region string
+		state  sandbox.State
+		org.Usage
+	}
+	sums, err := list(ctx, db, c, func(r scanner) (s sum, err error) {
+		return s, r.Scan(&s.region, &s.state, &s.CPU, &s.MemoryGiB, &s.DiskGiB)
+	}, `SELECT target, state, CAST(SUM(cpu) AS BIGINT), CAST(SUM(memory_gib) AS BIGINT), CAST(SUM(disk_gib) AS BIGINT)
+		FROM sandboxes WHERE `+where+` GROUP BY target, state`, args...)
+	out := map[string]org.Usage{}
+	for _, s := range sums {
+		if !s.state.TakesCompute() {
+			s.CPU, s.MemoryGiB = 0, 0
+		}
+		out[s.region] = out[s.region].Plus(s.Usage)
+	}
+	return out, err
 }
 
 // countUsage counts what has no region.

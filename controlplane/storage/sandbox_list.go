@@ -48,7 +48,7 @@ func (db *DB) ListSandboxes(ctx context.Context, orgID string, f sandbox.Filter)
 		if err != nil {
 			return p, err
 		}
-		w.add(`(`+col+` `+past+` ? OR (`+col+` = ? AND id `+past+` ?))`, cur.value(), cur.value(), cur.ID)
+		w.add(`(`+col+`, id) `+past+` (?, ?)`, cur.value(), cur.ID)
 	}
 	q := selectSandbox + `WHERE ` + w.String() + ` ORDER BY ` + col + ` ` + dir + `, id ` + dir
 	if f.Limit > 0 {
