@@ -41,6 +41,7 @@ func run(ctx context.Context, args []string) error {
 	only := flags.String("only", "gvisor,runc,docker,previews", "what to measure, in this order")
 	out := flags.String("json", ".cache/bench/report.json", "where to write the report as JSON")
 	quick := flags.Bool("quick", false, "few rounds: to see that it works, not to quote")
+	idle := flags.Int("idle", 0, "how many sandboxes shall lie idle together, such as 500, which takes minutes (default 100, with --quick 10)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -48,9 +49,12 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	rounds := Rounds{Create: 30, Exec: 200, Run: 100, Transfer: 5, Burst: 50, Idle: 100, Pairs: 30}
+	rounds := Rounds{Create: 30, Exec: 200, Run: 100, Transfer: 5, Burst: 50, Idle: 100, Pairs: 30, Abuse: 200}
 	if *quick {
-		rounds = Rounds{Create: 5, Exec: 20, Run: 10, Transfer: 2, Burst: 10, Idle: 10, Pairs: 5}
+		rounds = Rounds{Create: 5, Exec: 20, Run: 10, Transfer: 2, Burst: 10, Idle: 10, Pairs: 5, Abuse: 30}
+	}
+	if *idle > 0 {
+		rounds.Idle = *idle
 	}
 	say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, "  "+format+"\n", args...) }
 

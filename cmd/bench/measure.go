@@ -16,7 +16,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // Rounds says how often each figure is taken.
 type Rounds struct {
-	Create, Exec, Run, Transfer, Burst, Idle, Pairs int
+	Create, Exec, Run, Transfer, Burst, Idle, Pairs, Abuse int
 }
 
 // Result holds the samples of one subject by figure.
@@ -39,12 +39,16 @@ const (
 	figMemory     = "own memory of an idle sandbox"
 	figProgram    = "toolbox: size of the program"
 	figResident   = "toolbox: resident memory, idle"
-	figIdle       = "100 idle sandboxes: all started"
+	figIdle       = "idle sandboxes: all started"
+	figIdleNext   = "with all of them there: create the next"
+	figIdleExec   = "with all of them there: exec true"
 )
 
 var figures = []string{
 	figWarmAnswer, figWarmNode, figColdAnswer, figColdNode, figExec, figRun, figPandas, figUpload, figDownload,
-	figBurst, figBurstAll, figPair, figMemory, figProgram, figResident, figIdle,
+	figBurst, figBurstAll, figPair, figMemory, figProgram, figResident, figIdle, figIdleNext, figIdleExec,
+	figBeside("nothing"), figBeside("a fork bomb"), figBeside("a memory hog"), figBeside("a disk filler"), figBeside("an inode bomb"),
+	figBeside("open files without end"), figBeside("connections without end"), figBeside("a log flood"),
 }
 
 const transferSize = 64 << 20
@@ -185,7 +189,40 @@ func measure(ctx context.Context, s Subject, rounds Rounds, say func(string, ...
 			return res, err
 		}
 	}
-	return res, deleteMany(ctx, s, ids)
+	say("%s: %s", s.Name(), figIdleNext)
+	if len(ids) > 0 {
+		if err := measureCrowd(ctx, s, ids[0], rounds, timed); err != nil {
+			return res, err
+		}
+	}
+	if err := deleteMany(ctx, s, ids); err != nil {
+		return res, err
+	}
+	if s.Name() == peer { // it bounds neither processes nor disk unless told to
+		return res, nil
+	}
+	say("%s: exec beside sandboxes that take all they can get", s.Name())
+	return res, measureAbuse(ctx, s, rounds.Abuse, sample)
+}
+
+// measureCrowd takes what the next box costs among many idle ones, and how soon
+// one of these answers.
+func measureCrowd(ctx context.Context, s Subject, one string, rounds Rounds, timed func(string, func() error) error) error {
+	for range rounds.Pairs {
+		var id string
+		if err := timed(figIdleNext, func() (err error) { id, err = s.Create(ctx, false); return err }); err != nil {
+			return err
+		}
+		if err := s.Delete(ctx, id); err != nil {
+			return err
+		}
+	}
+	for range rounds.Exec {
+		if err := timed(figIdleExec, func() error { return s.Exec(ctx, one, "true") }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // measureToolbox takes what the toolbox costs each of some idle boxes.
