@@ -226,7 +226,7 @@ func declare() (*settings, *options.Set) {
 		options.Option{Group: "Sandboxes", Name: "isolations", Value: options.Strings(&s.Isolations),
 			Help: "isolations on offer beside the default, such as gvisor,runc", Check: s.checkIsolations},
 		options.Option{Group: "Sandboxes", Name: "warm", Value: options.Map(&s.Warm, options.Count),
-			Help: "booted sandboxes to keep ready, by snapshot, such as daytona-slim=4 (default two of the default snapshot, none with isolation fake)"},
+			Help: "booted sandboxes to keep ready, by snapshot and, other than 1-1-3, size in vCPUs, GiB of memory and of disk, such as daytona-slim=4,daytona-slim@2-4-10=1 (default two of the default snapshot, none with isolation fake)"},
 		options.Option{Group: "Sandboxes", Name: "runsc", Value: options.String(&s.Runsc),
 			Help: "path of gVisor's runsc (default beside this program, then PATH)"},
 		options.Option{Group: "Sandboxes", Name: "gvisor-platform", Value: options.String(&s.GVisorPlatform),
