@@ -52,12 +52,17 @@ deps-run deps-test deps-bench: deps-%:
 	@scripts/deps.sh $*
 
 .PHONY: test
-test: deps-test engines build test-unit test-root test-e2e ## Run all tests: unit, storage, drivers as root, SDKs end to end
+test: deps-test engines build test-cross test-unit test-root test-e2e ## Run all tests: unit, storage, drivers as root, SDKs end to end
 
 .PHONY: test-unit
 test-unit: bin/oci-conformance bin/pebble ## Tests that need neither root nor network
 	go vet ./...
 	CGO_ENABLED=1 go test -race -timeout 10m ./...
+
+.PHONY: test-cross
+test-cross: ## The command line compiles for every other system
+	@for p in windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/arm64; do \
+		GOOS=$${p%/*} GOARCH=$${p#*/} $(STEP) "compiling daytona for $$p" go build -o /dev/null ./cmd/daytona || exit 1; done
 
 .PHONY: test-root
 test-root: ## Tests of isolation, networks, disks and drivers, as root

@@ -36,7 +36,7 @@ func (a *App) attach(ctx context.Context, sb *daytona.Sandbox, o daytona.PTYOpti
 	if err != nil {
 		return err
 	}
-	defer pty.Close()
+	defer func() { _ = pty.Close() }()
 	if line != "" {
 		// The shell's place is taken by the command, whose end is the end.
 		if _, err := io.WriteString(pty, " clear; exec sh -c "+daytona.ShellQuote(line)+"\n"); err != nil {

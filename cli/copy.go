@@ -193,7 +193,7 @@ func (a *App) copyTreeOut(ctx context.Context, sb *daytona.Sandbox, remote, loca
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	return a.copyLevel(ctx, sb, root, remote, ".")
 }
 

@@ -125,7 +125,7 @@ func unpack(path, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	for r := tar.NewReader(file); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {

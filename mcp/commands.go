@@ -74,6 +74,10 @@ type sessionInput struct {
 	Session string `json:"session" jsonschema:"Session to end, with everything that runs in it"`
 }
 
+type sessionsOutput struct {
+	Sessions []daytona.SessionInfo `json:"sessions"`
+}
+
 type cloneInput struct {
 	ID       string `json:"id,omitempty" jsonschema:"ID of the sandbox (default: the one that is kept for this conversation)"`
 	URL      string `json:"url" jsonschema:"URL of the repository to clone"`
@@ -100,6 +104,17 @@ func (k *keeper) commandTools(s *sdk.Server) {
 				err = sb.Process.Session(in.Session).Delete(ctx)
 			}
 			return text("Stopped session %s", in.Session), nil, err
+		})
+	tool(s, "list_sessions", "List Sessions", "List the sessions of a sandbox, and the commands that ran or run in them", reads, nil,
+		func(ctx context.Context, req *sdk.CallToolRequest, in only) (*sdk.CallToolResult, sessionsOutput, error) {
+			out := sessionsOutput{Sessions: []daytona.SessionInfo{}}
+			sb, err := k.sandbox(ctx, req, in.ID)
+			if err != nil {
+				return nil, out, err
+			}
+			all, err := sb.Process.Sessions(ctx)
+			out.Sessions = append(out.Sessions, all...)
+			return asJSON(out.Sessions), out, err
 		})
 	tool(s, "git_clone", "Git Clone", "Clone a Git repository into the sandbox", adds,
 		func(s *jsonschema.Schema) { s.Properties["path"].Default = []byte(`"."`) },

@@ -122,33 +122,22 @@ func (k *keeper) sandboxTools(s *sdk.Server) {
 			}
 			return asJSON(out.Sandboxes), out, nil
 		})
+	tool(s, "stop_sandbox", "Stop Sandbox", "Stop a sandbox: its files stay, and the next tool that works in it starts it again", repeating, nil,
+		func(ctx context.Context, req *sdk.CallToolRequest, in only) (*sdk.CallToolResult, any, error) {
+			if err := required(in.ID, "sandbox ID is required"); err != nil {
+				return nil, nil, err
+			}
+			sb, err := k.client.Get(ctx, in.ID)
+			if err == nil {
+				defer progress(ctx, req, "stopping the sandbox")()
+				err = sb.Stop(ctx, false)
+			}
+			return text("Stopped sandbox %s", in.ID), nil, err
+		})
 	tool(s, "preview_link", "Preview Link", "Generate a link by which a web application in the sandbox can be seen from outside", reads,
 		func(s *jsonschema.Schema) {
 			s.Properties["port"].Minimum, s.Properties["port"].Maximum = new(1.0), new(65535.0)
 		}, k.preview)
-	tool(s, "list_snapshots", "List Snapshots", "List the snapshots of which sandboxes can be made", reads, nil,
-		func(ctx context.Context, _ *sdk.CallToolRequest, _ struct{}) (*sdk.CallToolResult, snapshotsOutput, error) {
-			out := snapshotsOutput{Snapshots: []snapshotOutput{}}
-			for snap, err := range k.client.Snapshots.List(ctx) {
-				if err != nil {
-					return nil, out, err
-				}
-				out.Snapshots = append(out.Snapshots, snapshotOutput{snap.Name, string(snap.State), snap.CPU, snap.Memory, snap.Disk})
-			}
-			return asJSON(out.Snapshots), out, nil
-		})
-}
-
-type snapshotOutput struct {
-	Name   string `json:"name"`
-	State  string `json:"state"`
-	CPU    int    `json:"cpu"`
-	Memory int    `json:"memory"` // GiB
-	Disk   int    `json:"disk"`   // GiB
-}
-
-type snapshotsOutput struct {
-	Snapshots []snapshotOutput `json:"snapshots"`
 }
 
 func (k *keeper) create(ctx context.Context, req *sdk.CallToolRequest, in createInput) (*sdk.CallToolResult, sandboxOutput, error) {

@@ -35,9 +35,9 @@ needed. Files persist between calls. Use run_code for programs with charts, exec
 // New returns a server with every tool.
 func New(c Config) *sdk.Server {
 	s := sdk.NewServer(&sdk.Implementation{Name: "Daytona MCP Server", Version: c.Version}, &sdk.ServerOptions{
-		Instructions: instructions, Logger: c.Log, HasTools: true, HasPrompts: true, HasResources: true,
+		Instructions: instructions, Logger: c.Log,
 		// Progress is part of an answer, logging of the protocol.
-		Capabilities: &sdk.ServerCapabilities{Logging: &sdk.LoggingCapabilities{}, Tools: &sdk.ToolCapabilities{ListChanged: true},
+		Capabilities: &sdk.ServerCapabilities{Logging: &sdk.LoggingCapabilities{}, Tools: &sdk.ToolCapabilities{ListChanged: true}, //nolint:staticcheck // agents of the first days look for it
 			Prompts: &sdk.PromptCapabilities{}, Resources: &sdk.ResourceCapabilities{}},
 	})
 	s.AddReceivingMiddleware(otherNames)
@@ -45,6 +45,7 @@ func New(c Config) *sdk.Server {
 	k.sandboxTools(s)
 	k.fileTools(s)
 	k.commandTools(s)
+	k.keptTools(s)
 	return s
 }
 
@@ -142,6 +143,8 @@ func explain(err error) error {
 		return fmt.Errorf("CPU quota exceeded: destroy sandboxes that are no longer needed, or ask the server's operator for more (%w)", err)
 	case errors.Is(err, daytona.ErrUnauthorized):
 		return fmt.Errorf("the server does not know this API key: run `daytona login` (%w)", err)
+	case errors.Is(err, daytona.ErrUnsupported):
+		return fmt.Errorf("%w: do without it, or ask the server's operator for a newer version", err)
 	case errors.Is(err, daytona.ErrTimeout):
 		return fmt.Errorf("%w. For what takes long use start_command and look with command_logs", err)
 	}

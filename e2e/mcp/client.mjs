@@ -87,11 +87,29 @@ try {
   assert.match(text(link), /^Preview link generated: http/);
   const logs = await call("command_logs", { id, session: started.session, commandId: started.commandId });
   assert.equal(logs.structuredContent.running, true);
+  assert.ok((await call("list_sessions", { id })).structuredContent.sessions.some((s) => s.sessionId === started.session));
   await call("stop_session", { id, session: started.session });
 
   await call("execute_command", { id, command: "git init -q /tmp/repo && cd /tmp/repo && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m one" });
   assert.match(text(await call("git_clone", { id, url: "file:///tmp/repo", path: "/tmp/copy" })), /^Cloned repository/);
   assert.ok((await call("list_snapshots")).structuredContent.snapshots.some((s) => s.name === "daytona-slim"));
+
+  // A snapshot of a Dockerfile; when its build fails, the log says why.
+  const name = `mcp-${Date.now()}`;
+  assert.match(text(await call("create_snapshot", { name, dockerfile: `FROM scratch\nWORKDIR /srv/${name}\n` })), /^Created snapshot /);
+  assert.ok((await call("list_snapshots")).structuredContent.snapshots.some((s) => s.name === name && s.state === "active"));
+  assert.equal(text(await call("delete_snapshot", { name })), `Deleted snapshot ${name}`);
+  assert.ok((await call("delete_snapshot", { name })).isError);
+  assert.ok((await call("create_snapshot", { name })).isError);
+  const failed = await call("create_snapshot", { name, dockerfile: `FROM scratch\nRUN ["/${name}"]\n` });
+  assert.ok(failed.isError);
+  assert.ok(text(failed).includes(`RUN ["/${name}"]`), text(failed));
+  await call("delete_snapshot", { name });
+  const volumes = await call("list_volumes");
+  assert.ok(volumes.isError ? /does not offer/.test(text(volumes)) : Array.isArray(volumes.structuredContent.volumes), text(volumes));
+
+  assert.equal(text(await call("stop_sandbox", { id })), `Stopped sandbox ${id}`);
+  assert.equal(JSON.parse(text(await call("execute_command", { id, command: "cat /tmp/copy/.git/HEAD | wc -l" }))).stdout, "1"); // started again
 
   // What is asked wrongly is answered as an error, and the server goes on.
   assert.ok((await call("file_download", { id })).isError ?? true);

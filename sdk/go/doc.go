@@ -50,6 +50,9 @@
 //
 //	if errors.Is(err, daytona.ErrNotFound) { … }
 //
+// A server that knows nothing of what was asked, such as volumes, is told from
+// one that has not this volume: [ErrUnsupported] is no [ErrNotFound].
+//
 // # What is tried again
 //
 // A request that only reads is sent again, with growing pauses, when the

@@ -74,7 +74,7 @@ func (i *Interpreter) Stream(ctx context.Context, p Piece) iter.Seq2[Event, erro
 			yield(Event{}, err)
 			return
 		}
-		defer conn.CloseNow()
+		defer func() { _ = conn.CloseNow() }()
 		in := struct {
 			Code    string            `json:"code"`
 			Context string            `json:"contextId,omitempty"`
