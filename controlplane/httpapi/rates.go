@@ -91,8 +91,12 @@ func (l *rates) of(ctx context.Context, orgID string, now time.Time) RateLimits 
 	return out
 }
 
-// forget lets the limits of an organization be looked up anew.
+// forget lets the limits of an organization be looked up anew, and what it did
+// until now not count against them.
 func (l *rates) forget(orgID string) {
+	for _, name := range []string{rateAuthenticated, rateCreate, rateLifecycle} {
+		l.limiter.Forget(ratelimit.Key{What: name, Who: orgID})
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.own, orgID)

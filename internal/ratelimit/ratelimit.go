@@ -102,6 +102,14 @@ func (l *Limiter) Exhausted(key Key, r Rate, now time.Time) (time.Duration, bool
 	return wait, wait > 0 && s.full[key].After(now)
 }
 
+// Forget makes a bucket full: its rate has changed, say.
+func (l *Limiter) Forget(key Key) {
+	s := &l.shards[maphash.Comparable(l.seed, key)%uint64(len(l.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.full, key)
+}
+
 // Len is how many buckets are kept.
 func (l *Limiter) Len() int {
 	n := 0

@@ -32,6 +32,10 @@ func TestTake(t *testing.T) {
 	if got := l.Take(Key{"write", "a"}, r, now); !got.OK {
 		t.Errorf("something else: %+v", got)
 	}
+	l.Forget(Key{"read", "b"})
+	if got := l.Take(Key{"read", "b"}, r, now); !got.OK || got.Remaining != 2 {
+		t.Errorf("a forgotten one: %+v", got)
+	}
 	now = now.Add(20 * time.Second)
 	if wait, yes := l.Exhausted(key, r, now); yes {
 		t.Errorf("still exhausted for %v", wait)
