@@ -310,8 +310,14 @@ func (w *worker) settleIfStruck(ctx context.Context, b *box) {
 	}
 }
 
+// lateness is how long a request may still be under way whose caller has given up.
+const lateness = 3 * time.Second
+
 // settle waits until the sandbox rests and holds its state against what is known.
 func (w *worker) settle(ctx context.Context, b *box) {
+	if len(b.expect) > 1 && pause(ctx, lateness) != nil {
+		return
+	}
 	state, reason, err := w.rest(ctx, b.id)
 	if err != nil {
 		if ctx.Err() == nil {
