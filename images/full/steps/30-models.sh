@@ -20,7 +20,7 @@ cohere==7.3.1
 colorama==0.4.6
 cryptography==50.0.2
 dataclasses-json==0.6.7
-daytona_api_client==0.11.0
+daytona_api_client==0.15.0
 daytona_sdk==0.11.1
 defusedxml==0.7.1
 Deprecated==1.3.1
@@ -71,14 +71,15 @@ llama-index-workflows==1.3.0
 llama-parse==0.6.54
 logfire-api==5.6.0
 marshmallow==3.26.2
-mistralai==3.7.0
+mistralai==1.5.1
 multidict==7.2.1
 mypy_extensions==1.2.0
 nest-asyncio==1.6.0
 ollama==0.4.7
 openai==1.65.4
-opentelemetry-api==1.45.2
-opentelemetry-semantic-conventions==0.66b2
+importlib_metadata==8.5.0
+opentelemetry-api==1.30.0
+opentelemetry-semantic-conventions==0.51b0
 orjson==3.13.0
 platformdirs==4.14.7
 prompt_toolkit==3.0.53
@@ -107,5 +108,6 @@ uuid_utils==0.19.0
 wcwidth==0.9.4
 wrapt==2.5.2
 yarl==1.25.1
+zipp==3.21.0
 zstandard==0.23.0
 EOF
