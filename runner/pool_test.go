@@ -2,6 +2,9 @@ package runner_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -175,6 +178,19 @@ func TestUnwellIsNotHandedOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Kill(-before, unix.SIGCONT) }) // it may be gone
+	eventually(t, "every thread has stopped", func() bool {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", before))
+		if err != nil || len(stats) == 0 {
+			return false
+		}
+		for _, stat := range stats {
+			text, err := os.ReadFile(stat)
+			if err != nil || !strings.Contains(string(text), ") T ") {
+				return false
+			}
+		}
+		return true
+	})
 	if sb := w.create(s); sb.State != runnerapi.StateRunning {
 		t.Errorf("%+v", sb)
 	}
