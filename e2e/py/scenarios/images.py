@@ -88,7 +88,7 @@ async def prebuilt(d, root):
     text = "\n".join(logs)
     eq(str(made.state).lower().endswith("active"), True, f"state {made.state}")
     assert f"Creating snapshot {name}" in text and f"Created snapshot {name}" in text, text
-    assert len(logs) > 3, f"no log of the build: {text}"  # more than the SDK's own lines
+    assert "pip install -r" in text, f"no log of the build: {text}"
     assert made.size and made.size > 0 and made.cpu == 1 and made.disk == 3, made
     got = await call(d.snapshot.get(name))
     eq(got.id, made.id)

@@ -62,7 +62,7 @@ async function prebuilt(daytona, root) {
   const text = logs.join('\n')
   assert.equal(made.state, 'active')
   assert.ok(text.includes(`Creating snapshot ${name}`) && text.includes(`Created snapshot ${name}`), text)
-  assert.ok(logs.length > 3, `no log of the build: ${text}`) // more than the SDK's own lines
+  assert.match(text, /pip install -r/, 'the log of the build')
   assert.ok(made.size > 0 && made.cpu === 1 && made.disk === 3, JSON.stringify(made))
   const got = await daytona.snapshot.get(name)
   assert.equal(got.id, made.id)
