@@ -137,7 +137,7 @@ func strip(out *http.Request, by proxyapi.By) {
 	}
 	h.Del("Proxy-Authorization")
 	for name := range h {
-		if strings.HasPrefix(name, "X-Daytona-") {
+		if strings.HasPrefix(asRead(name), "X-Daytona-") {
 			delete(h, name)
 		}
 	}

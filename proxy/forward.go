@@ -94,11 +94,20 @@ func (f *forwarder) serve(w http.ResponseWriter, r *http.Request, t target, pass
 }
 
 // prompt sends the head of an answer of unknown length at once: its body may come
-// much later.
+// much later. Of a head that only precedes the answer it passes the hints, since
+// nobody has looked at the rest of it.
 type prompt struct{ http.ResponseWriter }
 
 // WriteHeader implements http.ResponseWriter.
 func (w prompt) WriteHeader(status int) {
+	if status < 200 && status != http.StatusSwitchingProtocols {
+		h := w.Header()
+		for name := range h {
+			if name != "Link" {
+				delete(h, name)
+			}
+		}
+	}
 	w.ResponseWriter.WriteHeader(status)
 	if status >= 200 && w.Header().Get("Content-Length") == "" {
 		_ = http.NewResponseController(w.ResponseWriter).Flush() // the client has gone when this fails
@@ -146,18 +155,33 @@ func (f *forwarder) rewrite(p *httputil.ProxyRequest) {
 	}
 }
 
+// onBehalf are the headers, beside X-Forwarded-*, by which proxies tell programs
+// whom and what a request is for, and Proxy, which CGI programs take for the proxy
+// that they are to use.
+var onBehalf = map[string]bool{
+	"Forwarded": true, "Via": true, "Proxy": true, "X-Real-Ip": true, "X-Client-Ip": true, "X-Cluster-Client-Ip": true,
+	"X-Original-Host": true, "X-Original-Url": true, "X-Original-Forwarded-For": true, "X-Rewrite-Url": true,
+	"True-Client-Ip": true, "Cf-Connecting-Ip": true, "Fastly-Client-Ip": true,
+}
+
+// asRead is the canonical name of a header as programs may read it: WSGI, CGI and
+// their kin do not tell X_Forwarded_For from X-Forwarded-For.
+func asRead(name string) string {
+	if !strings.Contains(name, "_") {
+		return name
+	}
+	return http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
+}
+
 // setForwarded says whom the request is made for. What the caller says of that is
 // dropped, unless the caller is a proxy that the operator trusts.
 func (p *Proxy) setForwarded(pr *httputil.ProxyRequest, t *trip) {
 	h := pr.Out.Header
 	client, proto, host := p.client(pr.In)
 	for name := range h {
-		if strings.HasPrefix(name, "X-Forwarded-") {
+		if read := asRead(name); strings.HasPrefix(read, "X-Forwarded-") || onBehalf[read] {
 			delete(h, name)
 		}
-	}
-	for _, name := range []string{"Forwarded", "X-Real-Ip", "X-Client-Ip", "X-Original-Host", "X-Original-Url", "X-Rewrite-Url", "Via", "True-Client-Ip", "Cf-Connecting-Ip"} {
-		h.Del(name)
 	}
 	h.Set("X-Forwarded-For", client)
 	h.Set("X-Real-Ip", client)

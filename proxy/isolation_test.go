@@ -1,12 +1,14 @@
 package proxy_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +40,8 @@ func TestForwardedHeadersCannotBeMadeUp(t *testing.T) {
 		"X-Forwarded-For: 6.6.6.6", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: gopher", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /evil",
 		"X-Forwarded-Server: evil.example", "Forwarded: for=6.6.6.6;host=evil.example", "X-Real-IP: 6.6.6.6", "X-Client-IP: 6.6.6.6",
 		"X-Original-URL: /admin", "X-Rewrite-URL: /admin", "Via: evil.example", "Connection: X-Forwarded-For, close",
+		"X_Forwarded_For: 6.6.6.6", "x_forwarded-host: evil.example", "X_Real_IP: 6.6.6.6", "Proxy: http://evil.example/", "X_Daytona_Anything: evil",
+		"X-Cluster-Client-IP: 6.6.6.6", "Fastly-Client-IP: 6.6.6.6",
 	}
 	got := w.get(b.host(3000), "/", lies...)
 	got.has(t, 200, "X-Forwarded-For: 127.0.0.1\n", "X-Real-Ip: 127.0.0.1\n", "X-Forwarded-Host: "+b.host(3000)+"\n", "X-Forwarded-Proto: http\n")
@@ -61,12 +65,24 @@ func TestTrustedProxiesAreBelieved(t *testing.T) {
 func TestAnswersActOnTheirOwnHostAlone(t *testing.T) {
 	w := newWorld(t, nil)
 	b := w.box(map[string]any{"public": true})
+	kept := []string{
+		"Clear-Site-Data", "Strict-Transport-Security", "Alt-Svc", "NEL", "Report-To",
+		"X-Accel-Redirect", "X-Sendfile", "X-LIGHTTPD-send-file", "X-Reproxy-URL",
+	}
 	w.listen(3000, func(rw http.ResponseWriter, r *http.Request) {
 		h := rw.Header()
+		if r.URL.Path == "/hints" {
+			h.Set("Set-Cookie", "a=1; Domain=proxy.localhost")
+			h.Set("Clear-Site-Data", "*")
+			h.Set("Link", "</style.css>; rel=preload")
+			rw.WriteHeader(http.StatusEarlyHints)
+			clear(h)
+			return
+		}
 		for _, c := range []string{"a=1; Domain=proxy.localhost; Path=/", "b=2; domain = .localhost;Secure", "daytona-sandbox-auth-x=stolen", "__Host-Daytona-preview-nonce=x", "c=3"} {
 			h.Add("Set-Cookie", c)
 		}
-		for _, name := range []string{"Clear-Site-Data", "Strict-Transport-Security", "Alt-Svc", "NEL", "Report-To"} {
+		for _, name := range kept {
 			h.Set(name, "x")
 		}
 		h.Set("X-App", "kept")
@@ -79,10 +95,15 @@ func TestAnswersActOnTheirOwnHostAlone(t *testing.T) {
 	if c := fmt.Sprint(got.header["Set-Cookie"]); c != "[a=1; Path=/ b=2;Secure c=3]" {
 		t.Errorf("cookies %s", c)
 	}
-	for _, name := range []string{"Clear-Site-Data", "Strict-Transport-Security", "Alt-Svc", "Nel", "Report-To"} {
+	for _, name := range kept {
 		if got.header.Get(name) != "" {
 			t.Errorf("%s: %s", name, got.header.Get(name))
 		}
+	}
+	hints := w.raw("GET /hints HTTP/1.1\r\nHost: " + b.host(3000) + "\r\nConnection: close\r\n\r\n")
+	first, rest, _ := strings.Cut(hints, "\r\n\r\n")
+	if first != "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload" || !strings.HasPrefix(rest, "HTTP/1.1 200 OK\r\n") {
+		t.Errorf("hints: %q", hints)
 	}
 	if got.header.Get("X-App") != "kept" {
 		t.Error("a header of the program is gone")
@@ -166,18 +187,53 @@ func TestRawRequests(t *testing.T) {
 			}
 		})
 	}
-	t.Run("headers that never end", func(t *testing.T) {
+}
+
+// Headers that come byte by byte and never end hold nobody up, and not for ever.
+func TestSlowHeaders(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	w := newWorld(t, nil)
+	w.listen(3000, echo)
+	b := w.box(map[string]any{"public": true})
+	const many = 300
+	conns := make([]net.Conn, many)
+	for i := range conns {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", w.address)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		fmt.Fprintf(conn, "GET / HTTP/1.1\r\n%sX: ", host)
-		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
-		if _, err := io.ReadAll(conn); err != nil {
-			t.Errorf("the connection is still open: %v", err)
+		fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nX: ", b.host(3000))
+		conns[i] = conn
+	}
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer close(stop)
+	all.Go(func() {
+		for tick := time.Tick(100 * time.Millisecond); ; {
+			select {
+			case <-stop:
+				return
+			case <-tick:
+				for _, conn := range conns {
+					_, _ = io.WriteString(conn, "x") // it may have been closed already
+				}
+			}
 		}
 	})
+	for range 20 {
+		w.get(b.host(3000), "/").has(t, 200)
+	}
+	for _, conn := range conns {
+		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+		var timeout net.Error
+		if _, err := io.Copy(io.Discard, conn); errors.As(err, &timeout) && timeout.Timeout() {
+			t.Fatal("a connection is still open")
+		}
+	}
 }
 
 func TestAnswersThatAreNotHTTP(t *testing.T) {

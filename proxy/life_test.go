@@ -10,12 +10,16 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"daytona/api/proxyapi"
 	"daytona/controlplane/controlplanetest"
 	"daytona/controlplane/sandbox"
+	"daytona/proxy"
 )
 
 func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
@@ -133,6 +137,75 @@ func TestManyConnections(t *testing.T) {
 	}
 }
 
+// counting counts what is told of activity.
+type counting struct {
+	proxyapi.ControlPlane
+	touched atomic.Int64
+}
+
+func (c *counting) Touch(id string) {
+	c.touched.Add(1)
+	c.ControlPlane.Touch(id)
+}
+
+// An open socket counts as activity while messages pass, in either direction, and
+// not by its being open, nor by pings.
+func TestAQuietSocketDoesNotCount(t *testing.T) {
+	const idle = 50 * time.Millisecond
+	plane := &counting{}
+	w := newWorld(t, func(c *proxy.Config) {
+		plane.ControlPlane = c.Plane
+		c.Plane, c.IdleAfter = plane, idle
+	})
+	w.listen(3000, func(rw http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(rw, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.CloseNow() }()
+		for {
+			kind, data, err := conn.Read(r.Context())
+			if err != nil || conn.Write(r.Context(), kind, data) != nil {
+				return
+			}
+		}
+	})
+	b := w.box(map[string]any{"public": true})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, "ws://"+w.address+"/", &websocket.DialOptions{Host: b.host(3000)}) //nolint:bodyclose // Dial has read it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.CloseNow() }()
+	talk := func() {
+		t.Helper()
+		if err := conn.Write(ctx, websocket.MessageText, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := conn.Read(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for before := plane.touched.Load(); plane.touched.Load() < before+3; {
+		talk()
+	}
+	reading := conn.CloseRead(ctx) // so that pongs are seen
+	time.Sleep(3 * idle)           // the last message is long ago then
+	quiet := plane.touched.Load()
+	for end := time.Now().Add(6 * idle); time.Now().Before(end); {
+		if err := conn.Ping(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := plane.touched.Load(); n != quiet {
+		t.Errorf("a socket that only pings was counted %d times", n-quiet)
+	}
+	if reading.Err() != nil {
+		t.Error("the socket has ended")
+	}
+}
+
 func TestAProgramThatGoesAwayMidway(t *testing.T) {
 	w := newWorld(t, nil)
 	w.listen(3000, func(rw http.ResponseWriter, r *http.Request) {
@@ -199,7 +272,7 @@ func TestGRPCGoesByHTTP2(t *testing.T) {
 			t.Fatalf("%q %v", buf, err)
 		}
 	}
-	out.Close()
+	_ = out.Close() // a pipe's never fails
 	if _, err := io.ReadAll(res.Body); err != nil {
 		t.Error(err)
 	}

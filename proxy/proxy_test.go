@@ -170,7 +170,7 @@ func TestWebSocket(t *testing.T) {
 		if err != nil {
 			return
 		}
-		defer conn.CloseNow()
+		defer func() { _ = conn.CloseNow() }()
 		conn.SetReadLimit(1 << 24)
 		for {
 			kind, data, err := conn.Read(r.Context())
@@ -186,13 +186,13 @@ func TestWebSocket(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	origin := "http://" + b.host(3000)
-	conn, _, err := websocket.Dial(ctx, "ws://"+w.address+"/ws", &websocket.DialOptions{
+	conn, _, err := websocket.Dial(ctx, "ws://"+w.address+"/ws", &websocket.DialOptions{ //nolint:bodyclose // Dial has read it
 		Host: b.host(3000), HTTPHeader: http.Header{"X-Daytona-Preview-Token": {b.token}, "Origin": {origin}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }()
 	conn.SetReadLimit(1 << 24)
 	for _, n := range []int{0, 1, 125, 126, 70_000, 1 << 20} {
 		want := strings.Repeat("x", n)

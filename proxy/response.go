@@ -14,8 +14,12 @@ import (
 func (f *forwarder) modify(res *http.Response) error {
 	t := tripOf(res.Request)
 	h := res.Header
-	// These act on more than the host from which they come.
-	for _, name := range []string{"Clear-Site-Data", "Strict-Transport-Security", "Public-Key-Pins", "Alt-Svc", "Nel", "Report-To", "Reporting-Endpoints"} {
+	// These act on more than the host from which they come, or have a web server in
+	// front of this one send files and pages of its own.
+	for _, name := range []string{
+		"Clear-Site-Data", "Strict-Transport-Security", "Public-Key-Pins", "Alt-Svc", "Nel", "Report-To", "Reporting-Endpoints",
+		"X-Accel-Redirect", "X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url",
+	} {
 		h.Del(name)
 	}
 	if location := h.Get("Location"); location != "" {

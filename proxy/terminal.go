@@ -133,12 +133,14 @@ func number(text string, otherwise int) int {
 // input passes on what the browser sends, and sets the size that it says.
 func (t *terminal) input(ctx context.Context, outer, inner *websocket.Conn, box *toolboxClient, session string, m *activity.Meter) {
 	for {
-		_, data, err := outer.Read(ctx)
+		kind, data, err := outer.Read(ctx)
 		if err != nil {
 			return
 		}
+		// What is typed comes as bytes, so that nothing that is pasted is taken for
+		// a size. Text that is no size is taken for typed, too.
 		var size struct{ Rows, Cols int }
-		if len(data) > 0 && data[0] == '{' && json.Unmarshal(data, &size) == nil && size.Rows > 0 && size.Cols > 0 {
+		if kind == websocket.MessageText && len(data) > 0 && data[0] == '{' && json.Unmarshal(data, &size) == nil && size.Rows > 0 && size.Cols > 0 {
 			box.resize(ctx, session, min(size.Cols, 1000), min(size.Rows, 1000))
 			continue
 		}
@@ -251,7 +253,7 @@ func (c *toolboxClient) post(ctx context.Context, path string, body any) (status
 }
 
 func (c *toolboxClient) connect(ctx context.Context, session string) (*websocket.Conn, error) {
-	conn, res, err := websocket.Dial(ctx, "ws://toolbox/process/pty/"+url.PathEscape(session)+"/connect", &websocket.DialOptions{
+	conn, res, err := websocket.Dial(ctx, "ws://toolbox/process/pty/"+url.PathEscape(session)+"/connect", &websocket.DialOptions{ //nolint:bodyclose // Dial has read it
 		HTTPClient: &http.Client{Transport: c}, CompressionMode: websocket.CompressionDisabled,
 	})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// every is how often an open connection is counted.
+// every is how often an open connection is counted, unless idle is less.
 const every = 50 * time.Second
 
 // Meter knows when a connection last carried data.
@@ -24,7 +24,7 @@ func (m *Meter) silent() time.Duration { return time.Since(time.Unix(0, m.last.L
 // Watch calls touch now, and again and again until stop is called, unless there
 // was no data for as long as idle.
 func Watch(touch func(), idle time.Duration) (m *Meter, stop func()) {
-	return watch(touch, idle, every)
+	return watch(touch, idle, min(every, idle))
 }
 
 func watch(touch func(), idle, every time.Duration) (m *Meter, stop func()) {

@@ -1,6 +1,6 @@
 // The page of the web terminal: a shell that goes on while the page is reloaded
-// or the network is away. Input is sent as text; a message {"rows","cols"} says
-// the size. Output comes as text.
+// or the network is away. Input is sent as bytes; a text {"rows","cols"} says the
+// size. Output comes as text.
 (() => {
   'use strict'
 
@@ -50,10 +50,12 @@
   let attempt = 0
   let early = '' // what was typed before the shell was there
   const say = (text) => { status.textContent = text; status.hidden = !text }
-  const send = (text) => { if (socket && socket.readyState === WebSocket.OPEN) socket.send(text) }
+  const encoder = new TextEncoder()
+  const send = (data) => { if (socket && socket.readyState === WebSocket.OPEN) socket.send(data) }
+  const input = (text) => send(encoder.encode(text))
   const typed = (text) => {
     if (socket.readyState === WebSocket.CONNECTING && attempt === 0) early = (early + text).slice(0, 4096)
-    else send(text)
+    else input(text)
   }
   const size = () => send(JSON.stringify({ rows: terminal.rows, cols: terminal.cols }))
 
@@ -67,7 +69,7 @@
       say('')
       terminal.reset() // what was printed before comes again
       size()
-      if (early) send(early)
+      if (early) input(early)
       early = ''
     }
     socket.onmessage = (event) => terminal.write(event.data)
