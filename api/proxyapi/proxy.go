@@ -77,6 +77,9 @@ type Pass struct {
 // Started is the state of a sandbox that runs.
 const Started = "started"
 
+// CodeRevoked is the code of the fault for a token that was taken back.
+const CodeRevoked = "TOKEN_REVOKED"
+
 // ControlPlane is the contract.
 type ControlPlane interface {
 	// Admit lets a request through or not: Unauthenticated without credentials
@@ -85,7 +88,8 @@ type ControlPlane interface {
 	// such a sandbox.
 	Admit(ctx context.Context, ask Ask) (Pass, error)
 	// AdmitSSH lets whoever shows a token log in to a sandbox: NotFound when it is
-	// not good, or not good any more.
+	// not good, or not good any more; with CodeRevoked when it was taken back, and
+	// what was opened with it is to end.
 	AdmitSSH(ctx context.Context, token string) (Pass, error)
 	// Wake starts a stopped sandbox and waits until it runs or ctx ends.
 	Wake(ctx context.Context, sandboxID string) error

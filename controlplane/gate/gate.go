@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -188,6 +189,9 @@ func allowed(id auth.Identity, sb sandbox.Sandbox, port int) error {
 // AdmitSSH implements proxyapi.ControlPlane.
 func (g *Gate) AdmitSSH(ctx context.Context, token string) (proxyapi.Pass, error) {
 	t, err := g.Grants.FindSSH(ctx, token)
+	if errors.Is(err, grant.ErrRevoked) {
+		return proxyapi.Pass{}, fault.New(fault.NotFound, "The token was revoked").WithCode(proxyapi.CodeRevoked)
+	}
 	if err != nil {
 		return proxyapi.Pass{}, err
 	}

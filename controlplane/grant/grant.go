@@ -40,21 +40,23 @@ type Token struct {
 	Port      int // of a Link
 	CreatedAt time.Time
 	ExpiresAt time.Time
+	Revoked   bool // taken back before its time
 }
 
 // Store keeps tokens. Unknown rows are fault.NotFound.
 type Store interface {
 	// PutToken stores a token. With alone it takes the place of all others of its
-	// kind and sandbox.
+	// kind and sandbox, which expire when it was made.
 	PutToken(ctx context.Context, t Token, alone bool) error
 	Token(ctx context.Context, hash string) (Token, error)
-	// Tokens lists those of a sandbox, the newest first, expired ones included.
+	// Tokens lists those of a sandbox, the newest first, expired and revoked ones
+	// included.
 	Tokens(ctx context.Context, sandboxID string, kind Kind) ([]Token, error)
-	// DeleteTokens removes the token with a hash, or with hash "" all of a kind,
-	// of a sandbox, and says how many there were.
-	DeleteTokens(ctx context.Context, sandboxID string, kind Kind, hash string) (int, error)
-	// PurgeTokens removes those that expired before a time.
-	PurgeTokens(ctx context.Context, before time.Time) (int, error)
+	// RevokeTokens marks the token with a hash, or with hash "" all of a kind, of
+	// a sandbox as revoked, and says how many were not before.
+	RevokeTokens(ctx context.Context, sandboxID string, kind Kind, hash string) (int, error)
+	// PurgeTokens removes those of a kind that expired before a time.
+	PurgeTokens(ctx context.Context, kind Kind, before time.Time) (int, error)
 	// ServerKey returns the value stored under a name; there is none yet, it
 	// stores fresh and returns that.
 	ServerKey(ctx context.Context, name, fresh string) (string, error)
@@ -119,7 +121,7 @@ func (s *Service) ExpireLink(ctx context.Context, orgID, idOrName string, port i
 	if err != nil {
 		return err
 	}
-	_, err = s.Store.DeleteTokens(ctx, sb.ID, Link, t.Hash)
+	_, err = s.Store.RevokeTokens(ctx, sb.ID, Link, t.Hash)
 	return err
 }
 
@@ -154,15 +156,16 @@ func (s *Service) ListSSH(ctx context.Context, orgID, idOrName string) (sandbox.
 	}
 	good := []Token{}
 	for _, t := range all {
-		if s.Now().Before(t.ExpiresAt) {
+		if !t.Revoked && s.Now().Before(t.ExpiresAt) {
 			good = append(good, t)
 		}
 	}
 	return sb, good, nil
 }
 
-// RevokeSSH ends the login of a token, or with value "" every one. None is no
-// error.
+// RevokeSSH ends the login of a token, or with value "" every one, and those that
+// were replaced or have expired with it: what was opened with them is ended. None
+// is no error.
 func (s *Service) RevokeSSH(ctx context.Context, orgID, idOrName, value string) (sandbox.Sandbox, error) {
 	sb, err := s.Sandboxes.Get(ctx, orgID, idOrName)
 	if err != nil {
@@ -172,11 +175,16 @@ func (s *Service) RevokeSSH(ctx context.Context, orgID, idOrName, value string) 
 	if value != "" {
 		h = hash(value)
 	}
-	_, err = s.Store.DeleteTokens(ctx, sb.ID, SSH, h)
+	_, err = s.Store.RevokeTokens(ctx, sb.ID, SSH, h)
 	return sb, err
 }
 
-// FindSSH returns the login that a token is, or NotFound.
+// ErrRevoked is said of a token that was taken back, as opposed to one that has
+// expired or was replaced: what was opened with it is to end.
+var ErrRevoked = fault.New(fault.NotFound, "The token was revoked")
+
+// FindSSH returns the login that a token is, or NotFound, which is ErrRevoked for
+// one that was taken back.
 func (s *Service) FindSSH(ctx context.Context, value string) (Token, error) {
 	return s.find(ctx, value, SSH)
 }
@@ -191,6 +199,8 @@ func (s *Service) find(ctx context.Context, value string, kind Kind) (Token, err
 		return Token{}, errUnknown()
 	case err != nil:
 		return Token{}, err
+	case t.Kind == kind && t.Revoked:
+		return Token{}, ErrRevoked
 	case t.Kind != kind || !s.Now().Before(t.ExpiresAt):
 		return Token{}, errUnknown()
 	}
@@ -214,8 +224,13 @@ func (s *Service) give(ctx context.Context, orgID, idOrName string, t Token, lif
 	return t, value, s.Store.PutToken(ctx, t, alone)
 }
 
-// purgeEvery is how often expired tokens are removed.
-const purgeEvery = 10 * time.Minute
+// purgeEvery is how often expired tokens are removed, and keepSSH how long those
+// for SSH are kept, for a login may go on after its token has expired and still
+// be revoked.
+const (
+	purgeEvery = 10 * time.Minute
+	keepSSH    = 30 * 24 * time.Hour
+)
 
 // Run removes expired tokens until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
@@ -226,8 +241,10 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if _, err := s.Store.PurgeTokens(ctx, s.Now()); err != nil && !errors.Is(err, context.Canceled) {
-				s.Log.Warn("expired tokens not removed", "error", err)
+			for kind, keep := range map[Kind]time.Duration{Link: 0, SSH: keepSSH} {
+				if _, err := s.Store.PurgeTokens(ctx, kind, s.Now().Add(-keep)); err != nil && !errors.Is(err, context.Canceled) {
+					s.Log.Warn("expired tokens not removed", "kind", kind, "error", err)
+				}
 			}
 		}
 	}

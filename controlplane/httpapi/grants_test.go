@@ -1,13 +1,16 @@
 package httpapi_test
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"daytona/api/proxyapi"
 	"daytona/controlplane/auth"
 	"daytona/controlplane/controlplanetest"
+	"daytona/internal/fault"
 )
 
 func TestSignedLinks(t *testing.T) {
@@ -87,9 +90,23 @@ func TestSSHAccess(t *testing.T) {
 	if valid(third, s.Key) {
 		t.Error("the token outlives being revoked")
 	}
+	revoked := func(token string) bool {
+		t.Helper()
+		_, err := s.Plane.Gate.AdmitSSH(t.Context(), token)
+		f, ok := errors.AsType[*fault.Error](err)
+		return ok && f.Code == proxyapi.CodeRevoked
+	}
+	if revoked(token) || revoked(second) || !revoked(third) { // what was replaced or expired throws nobody out
+		t.Errorf("revoked: %v %v %v", revoked(token), revoked(second), revoked(third))
+	}
 	fourth := grant("")["token"].(string)
 	if res := s.Do(t, request{Method: "DELETE", Path: path, Key: s.Key}); res.Status != 200 || valid(fourth, s.Key) {
 		t.Errorf("%d", res.Status)
+	}
+	for _, ended := range []string{token, second, third, fourth} {
+		if !revoked(ended) {
+			t.Error("a login may outlive the end of all access")
+		}
 	}
 	for _, query := range []string{"0", "-1", "43201", "x", "1e300"} {
 		if res := s.Do(t, request{Method: "POST", Path: path + "?expiresInMinutes=" + query, Key: s.Key}); res.Status != 400 {

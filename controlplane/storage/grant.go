@@ -7,10 +7,10 @@ import (
 	"daytona/controlplane/grant"
 )
 
-const tokenColumns = `id, hash, kind, sandbox_id, port, created_at, expires_at`
+const tokenColumns = `id, hash, kind, sandbox_id, port, created_at, expires_at, revoked`
 
 func scanToken(r scanner) (t grant.Token, err error) {
-	err = r.Scan(&t.ID, &t.Hash, &t.Kind, &t.SandboxID, &t.Port, timeTo{&t.CreatedAt}, timeTo{&t.ExpiresAt})
+	err = r.Scan(&t.ID, &t.Hash, &t.Kind, &t.SandboxID, &t.Port, timeTo{&t.CreatedAt}, timeTo{&t.ExpiresAt}, &t.Revoked)
 	return t, err
 }
 
@@ -18,12 +18,13 @@ func scanToken(r scanner) (t grant.Token, err error) {
 func (db *DB) PutToken(ctx context.Context, t grant.Token, alone bool) error {
 	return db.tx(ctx, func(c conn) error {
 		if alone {
-			if _, err := c.exec(ctx, `DELETE FROM grants WHERE sandbox_id = ? AND kind = ?`, t.SandboxID, t.Kind); err != nil {
+			if _, err := c.exec(ctx, `UPDATE grants SET expires_at = ? WHERE sandbox_id = ? AND kind = ? AND expires_at > ?`,
+				millis(t.CreatedAt), t.SandboxID, t.Kind, millis(t.CreatedAt)); err != nil {
 				return err
 			}
 		}
-		_, err := c.exec(ctx, `INSERT INTO grants (`+tokenColumns+`) VALUES (`+marks(7)+`)`,
-			t.ID, t.Hash, t.Kind, t.SandboxID, t.Port, millis(t.CreatedAt), millis(t.ExpiresAt))
+		_, err := c.exec(ctx, `INSERT INTO grants (`+tokenColumns+`) VALUES (`+marks(8)+`)`,
+			t.ID, t.Hash, t.Kind, t.SandboxID, t.Port, millis(t.CreatedAt), millis(t.ExpiresAt), t.Revoked)
 		return err
 	})
 }
@@ -39,16 +40,16 @@ func (db *DB) Tokens(ctx context.Context, sandboxID string, kind grant.Kind) ([]
 		WHERE sandbox_id = ? AND kind = ? ORDER BY created_at DESC, id`, sandboxID, kind)
 }
 
-// DeleteTokens implements grant.Store.
-func (db *DB) DeleteTokens(ctx context.Context, sandboxID string, kind grant.Kind, hash string) (int, error) {
-	n, err := db.writer().exec(ctx, `DELETE FROM grants WHERE sandbox_id = ? AND kind = ? AND (? = '' OR hash = ?)`,
-		sandboxID, kind, hash, hash)
+// RevokeTokens implements grant.Store.
+func (db *DB) RevokeTokens(ctx context.Context, sandboxID string, kind grant.Kind, hash string) (int, error) {
+	n, err := db.writer().exec(ctx, `UPDATE grants SET revoked = ? WHERE sandbox_id = ? AND kind = ? AND (? = '' OR hash = ?) AND revoked = ?`,
+		true, sandboxID, kind, hash, hash, false)
 	return int(n), db.fault(err)
 }
 
 // PurgeTokens implements grant.Store.
-func (db *DB) PurgeTokens(ctx context.Context, before time.Time) (int, error) {
-	n, err := db.writer().exec(ctx, `DELETE FROM grants WHERE expires_at < ?`, millis(before))
+func (db *DB) PurgeTokens(ctx context.Context, kind grant.Kind, before time.Time) (int, error) {
+	n, err := db.writer().exec(ctx, `DELETE FROM grants WHERE kind = ? AND expires_at < ?`, kind, millis(before))
 	return int(n), db.fault(err)
 }
 

@@ -37,6 +37,9 @@ type Config struct {
 	// WakeWithin is how long a login waits for a sandbox that it woke. Defaults
 	// to a minute.
 	WakeWithin time.Duration
+	// CheckEvery is how often a login asks whether its token was revoked, and ends
+	// if so. Defaults to 15 seconds.
+	CheckEvery time.Duration
 	// MaxConns is how many connections there may be at a time, 2048 by default.
 	MaxConns int
 }
@@ -62,6 +65,7 @@ const (
 func New(c Config) *Gateway {
 	c.IdleAfter = cmp.Or(c.IdleAfter, 15*time.Minute)
 	c.WakeWithin = cmp.Or(c.WakeWithin, time.Minute)
+	c.CheckEvery = cmp.Or(c.CheckEvery, 15*time.Second)
 	c.MaxConns = cmp.Or(c.MaxConns, 2048)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -199,6 +203,7 @@ func (g *Gateway) handle(ctx context.Context, raw net.Conn) {
 	}()
 	l := &login{Gateway: g, ctx: ctx, conn: conn, pass: pass, log: g.Log.With("sandbox", pass.SandboxID, "from", raw.RemoteAddr())}
 	l.log.Info("login by SSH", "client", string(conn.ClientVersion()))
+	go l.watch()
 	ready := l.ready()
 	if ready == nil {
 		meter, stop := activity.Watch(func() { g.Plane.Touch(pass.SandboxID) }, g.IdleAfter)
@@ -207,6 +212,28 @@ func (g *Gateway) handle(ctx context.Context, raw net.Conn) {
 	}
 	l.serve(channels, requests, ready)
 	l.log.Info("SSH connection ended")
+}
+
+// watch ends the login when its token is revoked. One that expires, or that
+// another takes the place of, lets nobody in any more, and throws nobody out.
+func (l *login) watch() {
+	tick := time.NewTicker(l.CheckEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(l.ctx, handshakeWait)
+		_, err := l.Plane.AdmitSSH(ctx, l.conn.User())
+		cancel()
+		if f, ok := errors.AsType[*fault.Error](err); ok && f.Code == proxyapi.CodeRevoked {
+			l.log.Info("login by SSH ended: its token was revoked")
+			_ = l.conn.Close() // it may be closed already
+			return
+		}
+	}
 }
 
 // ready says why a sandbox cannot be used, if it cannot. One whose owner wants

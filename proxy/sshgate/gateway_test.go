@@ -35,6 +35,8 @@ type plane struct {
 	mu      sync.Mutex
 	pass    proxyapi.Pass
 	touched int
+	shown   int
+	refused error // what AdmitSSH answers to the token from now on
 }
 
 const token = "goodtoken"
@@ -45,7 +47,21 @@ func (p *plane) AdmitSSH(_ context.Context, given string) (proxyapi.Pass, error)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.pass, nil
+	p.shown++
+	return p.pass, p.refused
+}
+
+func (p *plane) refuse(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refused = err
+}
+
+// asked is how often the token was shown.
+func (p *plane) asked() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.shown
 }
 
 func (p *plane) Wake(context.Context, string) error {
@@ -96,7 +112,9 @@ func newPlane(t *testing.T) (*plane, string) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- sshgate.New(sshgate.Config{Plane: p, HostKey: key}).Serve(ctx, l) }()
+	go func() {
+		done <- sshgate.New(sshgate.Config{Plane: p, HostKey: key, CheckEvery: 5 * time.Millisecond}).Serve(ctx, l)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -323,6 +341,48 @@ func TestNotRunning(t *testing.T) {
 	p.mu.Unlock()
 	if out, err := try(); err != nil || out != "hello\n" {
 		t.Errorf("%q %v", out, err)
+	}
+}
+
+// A login ends with its token when that is revoked, and not when it expires or
+// nobody can be asked.
+func TestRevoked(t *testing.T) {
+	p, c := login(t)
+	s, err := c.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	in, _ := s.StdinPipe()
+	out, _ := s.StdoutPipe()
+	if err := s.Start("cat"); err != nil {
+		t.Fatal(err)
+	}
+	talk := func(text string) {
+		t.Helper()
+		fmt.Fprint(in, text)
+		await(t, out, text)
+	}
+	talk("before")
+	for _, harmless := range []error{
+		fault.New(fault.NotFound, "expired"), fault.New(fault.Unavailable, "the server is away"), errors.New("broken"),
+	} {
+		p.refuse(harmless)
+		before := p.asked()
+		for deadline := time.Now().Add(10 * time.Second); p.asked() < before+3; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("nobody asks")
+			}
+		}
+		talk(harmless.Error())
+	}
+	p.refuse(fault.New(fault.NotFound, "unknown").WithCode(proxyapi.CodeRevoked))
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Error("the login goes on")
 	}
 }
 
