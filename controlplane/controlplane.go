@@ -28,6 +28,7 @@ import (
 	"daytona/controlplane/snapshot"
 	"daytona/controlplane/suspension"
 	"daytona/controlplane/upload"
+	"daytona/controlplane/warmpool"
 	"daytona/internal/chunkstore"
 	"daytona/internal/fault"
 	"daytona/internal/keyring"
@@ -43,6 +44,7 @@ type Store interface {
 	fleet.Store
 	sandbox.Store
 	grant.Store
+	warmpool.Store
 	upload.Rows
 	// Ping says whether the database answers.
 	Ping(ctx context.Context) error
@@ -111,6 +113,7 @@ type ControlPlane struct {
 	snapshots  *snapshot.Service
 	uploads    *upload.Service // or nil
 	suspension *suspension.Enforcer
+	warmPools  *warmpool.Service
 	handler    http.Handler
 }
 
@@ -169,6 +172,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		cp.uploads = c.Uploads
 	}
 	cp.suspension = suspension.New(suspension.Config{Organizations: c.Store, Sandboxes: cp.sandboxes, Snapshots: cp.snapshots, Log: c.Log, Now: c.Now})
+	cp.warmPools = warmpool.New(warmpool.Config{Store: c.Store, Snapshots: cp.snapshots, Regions: regions, Runners: runners, Log: c.Log, Now: c.Now})
 	checks := map[string]httpapi.Check{
 		"database": cp.checkDatabase,
 		"runner":   func(ctx context.Context) error { return checkRunner(ctx, c.Runner) },
@@ -178,7 +182,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 		checks["object-storage"] = c.Uploads.Check
 	}
 	cp.handler = httpapi.New(httpapi.Config{
-		Auth: cp.Auth, Orgs: org.New(c.Store, regions, c.Now), Snapshots: cp.snapshots, Registries: registries, Regions: regions, Sandboxes: cp.sandboxes,
+		Auth: cp.Auth, Orgs: org.New(c.Store, regions, c.Now), Snapshots: cp.snapshots, Registries: registries, Regions: regions, Sandboxes: cp.sandboxes, WarmPools: cp.warmPools,
 		Sandbox: c.Store.Sandbox, Log: c.Log, Metrics: c.Metrics, Version: c.Version,
 		PublicURL: c.PublicURL, Previews: c.Previews, SSH: c.SSH, Gate: cp.Gate, Grants: cp.grants,
 		Uploads: c.Uploads, Checks: checks, Rates: c.Rates, TrustedProxies: c.TrustedProxies,
@@ -217,6 +221,7 @@ func (cp *ControlPlane) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return cp.grants.Run(ctx) })
 	group.Go(func() error { return cp.suspension.Run(ctx) })
+	group.Go(func() error { return cp.warmPools.Run(ctx) })
 	return group.Wait()
 }
 

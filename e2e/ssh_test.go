@@ -100,6 +100,7 @@ func TestSSH(t *testing.T) {
 			t.Run("git", b.git)
 			t.Run("editor", b.editor)
 			t.Run("ends", b.ends)
+			t.Run("revoked", b.revoked)
 		})
 	}
 }
@@ -358,6 +359,53 @@ s.serve_forever()
 	_ = cmd.Wait()
 	if out := b.must(t, "", "ssh", "box", "curl -sS http://127.0.0.1:"+port+"/"); out != "editor" {
 		t.Errorf("after the login: %q", out)
+	}
+}
+
+// revoked sees that a login ends when its token is taken back, and goes on when
+// another token takes its place.
+func (b sshBox) revoked(t *testing.T) {
+	if err := shared.api.do(t.Context(), "POST", "/sandbox/"+b.ID+"/start", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shared.api.waitFor(t.Context(), b.ID, "started"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "ssh", "-F", b.config, "box", "echo ready; cat; sleep 600")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, 6)); err != nil {
+		t.Fatal(err)
+	}
+	if err := shared.api.do(ctx, "POST", "/sandbox/"+b.ID+"/ssh-access", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, said, err := b.run(t, "", "ssh", "-o", "LogLevel=INFO", "box", "true"); err == nil || !strings.Contains(said, "unknown or has expired") {
+		t.Errorf("a login by a token that was replaced: %v, %s", err, said)
+	}
+	answer := make([]byte, 6)
+	if _, err := io.WriteString(in, "still\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, answer); err != nil || string(answer) != "still\n" {
+		t.Errorf("an open login whose token was replaced: %q, %v", answer, err)
+	}
+	if err := shared.api.do(ctx, "DELETE", "/sandbox/"+b.ID+"/ssh-access", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil || ctx.Err() != nil {
+		t.Errorf("an open login whose token was revoked: %v", err)
 	}
 }
 

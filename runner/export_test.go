@@ -25,6 +25,19 @@ func (r *Runner) Expected() (live, rooted, known []string) {
 	return live, rooted, known
 }
 
+// Settled says that no operation is under way.
+func (r *Runner) Settled() bool {
+	for _, sb := range r.all() {
+		sb.mu.Lock()
+		busy := sb.op != nil
+		sb.mu.Unlock()
+		if busy {
+			return false
+		}
+	}
+	return true
+}
+
 // ForwardTo is ServeToolbox for a toolbox at a TCP address.
 // ForwardWatched is ForwardTo with pings after a silence of d.
 func ForwardWatched(d time.Duration, address string, w http.ResponseWriter, req *http.Request) {

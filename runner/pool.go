@@ -14,7 +14,9 @@ import (
 // pool is booted sandboxes of one snapshot and size that wait to be claimed. The
 // region is that of the runner.
 type pool struct {
-	name   string // as in Config.Warm
+	name   string // as in Config.Warm, or the id of an organization's
+	id     string // of an organization's pool
+	org    string // whose it is; "" for everybody's
 	spec   runnerapi.Spec
 	target int
 }
@@ -62,14 +64,15 @@ func (c *Config) pools() ([]pool, error) {
 
 // owns says whether a waiting sandbox is one of the pool's.
 func (p pool) owns(rec record) bool {
-	return rec.Warm != nil && rec.Spec.Snapshot == p.spec.Snapshot && rec.Driver == p.spec.Isolation &&
+	return rec.Warm != nil && rec.Warm.Pool == p.id && rec.Spec.Snapshot == p.spec.Snapshot && rec.Driver == p.spec.Isolation &&
 		rec.Spec.CPU == p.spec.CPU && rec.Spec.MemoryMiB == p.spec.MemoryMiB && rec.Spec.DiskMiB == p.spec.DiskMiB
 }
 
-// poolOf returns the pool that would serve a complete spec, whoever its user is.
+// poolOf returns the pool that would serve a complete spec, whoever its user is:
+// the organization's own before the operator's.
 func (r *Runner) poolOf(want runnerapi.Spec) (pool, bool) {
-	for _, p := range r.pools {
-		if p.spec.Snapshot == want.Snapshot && p.spec.Isolation == want.Isolation &&
+	for _, p := range slices.Backward(r.allPools()) {
+		if (p.org == "" || p.org == want.OrgID) && p.spec.Snapshot == want.Snapshot && p.spec.Isolation == want.Isolation &&
 			p.spec.CPU == want.CPU && p.spec.MemoryMiB == want.MemoryMiB && p.spec.DiskMiB == want.DiskMiB {
 			return p, true
 		}
@@ -91,17 +94,25 @@ func (c poolCollector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (c poolCollector) Collect(ch chan<- prometheus.Metric) {
-	ready := make(map[string]int)
-	for _, sb := range c.r.all() {
-		rec := sb.record()
-		for _, p := range c.r.pools {
-			if rec.Phase == phaseRunning && p.owns(rec) {
-				ready[p.name]++
-			}
-		}
-	}
-	for _, p := range c.r.pools {
+	pools := c.r.allPools()
+	ready := c.r.readyOf(pools)
+	for _, p := range pools {
 		ch <- prometheus.MustNewConstMetric(warmReadyDesc, prometheus.GaugeValue, float64(ready[p.name]), p.name)
 		ch <- prometheus.MustNewConstMetric(warmTargetDesc, prometheus.GaugeValue, float64(p.target), p.name)
 	}
+}
+
+// readyOf counts what waits in each pool, by its name.
+func (r *Runner) readyOf(pools []pool) map[string]int {
+	ready := make(map[string]int)
+	for _, sb := range r.all() {
+		rec := sb.record()
+		if rec.Warm == nil || rec.Phase != phaseRunning {
+			continue
+		}
+		if i := slices.IndexFunc(pools, func(p pool) bool { return p.owns(rec) }); i >= 0 {
+			ready[pools[i].name]++
+		}
+	}
+	return ready
 }

@@ -59,6 +59,9 @@ type record struct {
 // warm is what the pool knows of a sandbox that nobody has claimed.
 type warm struct {
 	ReservedUntil time.Time // it was offered to somebody until then
+	// Pool is the id of the organization's pool that it is of, and OrgID the only
+	// organization that may have it; "" for one of the operator's pools.
+	Pool, OrgID string
 }
 
 // hidden says whether the sandbox is the runner's own business.

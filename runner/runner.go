@@ -49,7 +49,8 @@ type Runner struct {
 	subs      map[chan runnerapi.Event]struct{}
 	ops       sync.WaitGroup
 
-	pools  []pool
+	pools  []pool // the operator's
+	asked  orgPools
 	refill chan struct{} // wakes the warm pool's worker
 	builds builds        // our snapshots while they are made
 	images *imagequeue.Queue

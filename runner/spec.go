@@ -77,6 +77,7 @@ func checkNetwork(policy runnerapi.NetworkPolicy) error {
 func fits(want runnerapi.Spec, waiting record) bool {
 	have := waiting.Spec
 	return waiting.Warm != nil && waiting.Phase == phaseRunning &&
+		(waiting.Warm.OrgID == "" || waiting.Warm.OrgID == want.OrgID) &&
 		want.Snapshot == have.Snapshot &&
 		want.Isolation == waiting.Driver &&
 		want.CPU == have.CPU &&

@@ -28,9 +28,14 @@ func (r *Runner) Reserve(ctx context.Context, spec runnerapi.Spec) (string, bool
 		return "", false
 	}
 	id, outcome := "", "miss"
-	for _, sb := range r.all() {
-		if r.reserve(sb, want, img.Digest, now) {
-			id, outcome = sb.id, "hit"
+	for _, org := range []string{want.OrgID, ""} { // the organization's own first
+		for _, sb := range r.all() {
+			if r.reserve(sb, want, org, img.Digest, now) {
+				id, outcome = sb.id, "hit"
+				break
+			}
+		}
+		if id != "" || org == "" {
 			break
 		}
 	}
@@ -45,16 +50,18 @@ func (r *Runner) Reserve(ctx context.Context, spec runnerapi.Spec) (string, bool
 
 // reserve never offers one sandbox twice, one that was made of what the snapshot
 // was before, or one that is known to be unwell.
-func (r *Runner) reserve(sb *sandbox, want runnerapi.Spec, digest string, now time.Time) bool {
+func (r *Runner) reserve(sb *sandbox, want runnerapi.Spec, org, digest string, now time.Time) bool {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	switch {
 	case sb.op != nil, sb.gone, sb.sick, sb.watch.over(), !fits(want, sb.rec):
 		return false
-	case sb.rec.Image != digest, !r.current(sb.rec), now.Before(sb.rec.Warm.ReservedUntil):
+	case sb.rec.Warm.OrgID != org, sb.rec.Image != digest, !r.current(sb.rec), now.Before(sb.rec.Warm.ReservedUntil):
 		return false
 	}
-	sb.rec.Warm = &warm{ReservedUntil: now.Add(offerTime)}
+	offered := *sb.rec.Warm
+	offered.ReservedUntil = now.Add(offerTime)
+	sb.rec.Warm = &offered
 	sb.rec.Seq++
 	// Written under the lock: a Create that comes at once must find its own
 	// record newer than this one.
@@ -174,6 +181,9 @@ func (r *Runner) refillLoop(ctx context.Context) {
 		case more:
 			pause, wait = time.Second, r.cfg.RefillEvery
 		}
+		if wait > r.cfg.RefillEvery {
+			wait = min(wait, max(r.restLeft(time.Now()), r.cfg.RefillEvery+1))
+		}
 		timer := time.NewTimer(wait)
 		if wait == r.cfg.RefillEvery { // more to do, and no sooner than this
 			select {
@@ -225,7 +235,8 @@ func (r *Runner) checkWarm(ctx context.Context) {
 func (r *Runner) refillOnce(ctx context.Context) (more bool, err error) {
 	// First what no pool wants: it takes memory from what one does.
 	digest := make(map[string]string)
-	for _, p := range r.pools {
+	pools := r.allPools()
+	for _, p := range pools {
 		img, err := r.cfg.Roots.Image(ctx, p.spec.Snapshot)
 		if err != nil && !fault.Is(err, fault.NotFound) {
 			return false, err
@@ -235,13 +246,13 @@ func (r *Runner) refillOnce(ctx context.Context) (more bool, err error) {
 	ready := make(map[string]int)
 	for _, sb := range r.all() {
 		rec := sb.record()
-		if rec.Warm == nil || rec.Phase == phaseDeleting {
+		if rec.Warm == nil || rec.Phase == phaseDeleting || r.mayBelong(rec) {
 			continue
 		}
-		i := slices.IndexFunc(r.pools, func(p pool) bool { return p.owns(rec) })
+		i := slices.IndexFunc(pools, func(p pool) bool { return p.owns(rec) })
 		reason := "outdated"
-		if i >= 0 && rec.Image == digest[r.pools[i].name] && r.current(rec) {
-			p := r.pools[i]
+		if i >= 0 && rec.Image == digest[pools[i].name] && r.current(rec) {
+			p := pools[i]
 			if ready[p.name] < p.target {
 				ready[p.name]++
 				continue
@@ -252,17 +263,25 @@ func (r *Runner) refillOnce(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
-	for _, p := range r.pools {
-		if ready[p.name] >= p.target || digest[p.name] == "" {
-			continue
+	// The one with the fewest, so that a large pool does not keep others empty.
+	now := time.Now()
+	var next *pool
+	for i, p := range pools {
+		if ready[p.name] < p.target && digest[p.name] != "" && !r.rests(p, now) && (next == nil || ready[p.name] < ready[next.name]) {
+			next = &pools[i]
 		}
-		if ok, err := r.roomForWarm(); !ok || err != nil {
-			return false, err
-		}
-		r.yieldToRequests(ctx)
-		return true, r.bootWarm(ctx, p)
 	}
-	return false, nil
+	if next == nil {
+		return false, nil
+	}
+	if ok, err := r.roomForWarm(); !ok || err != nil {
+		return false, err
+	}
+	r.yieldToRequests(ctx)
+	if err := r.bootWarm(ctx, *next); ctx.Err() == nil {
+		r.filled(*next, err, time.Now())
+	}
+	return true, ctx.Err()
 }
 
 // roomForWarm says whether the host has memory to spare.
@@ -307,7 +326,7 @@ func (r *Runner) bootWarm(ctx context.Context, p pool) error {
 	spec.ID = uuid.NewString()
 	check := func(*sandbox) (bool, error) { return true, nil }
 	err := r.operate(ctx, spec.ID, opCreate, check, func(ctx context.Context, sb *sandbox) error {
-		return r.makeNew(ctx, sb, record{Spec: spec, Driver: spec.Isolation, FromPool: true, Warm: &warm{}})
+		return r.makeNew(ctx, sb, record{Spec: spec, Driver: spec.Isolation, FromPool: true, Warm: &warm{Pool: p.id, OrgID: p.org}})
 	})
 	r.metrics.creates.WithLabelValues("pool", outcome(err)).Inc()
 	return err

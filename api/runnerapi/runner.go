@@ -92,6 +92,20 @@ type Sandbox struct {
 	Warm      bool // it was claimed from the pool
 }
 
+// Pool is booted sandboxes that wait for one organization.
+type Pool struct {
+	ID     string
+	Spec   Spec // OrgID, Snapshot, Isolation and the limits; the rest is given when one is claimed
+	Target int  // how many shall wait
+}
+
+// PoolState is what there is of a Pool.
+type PoolState struct {
+	ID     string
+	Ready  int    // how many wait
+	Reason string // why no more do, for people; "" when more are on their way, or all are there
+}
+
 // Event says that a sandbox changed without being told to, or that an image did.
 type Event struct {
 	Sandbox  Sandbox
@@ -159,6 +173,11 @@ type Runner interface {
 	// ID is empty) and returns its id. The offer stands for a minute: a
 	// Create with that id claims it. ok is false when none fits.
 	Reserve(ctx context.Context, spec Spec) (id string, ok bool)
+	// SetPools says which pools of booted sandboxes there shall be for single
+	// organizations, beside those that the operator keeps for everybody, and
+	// returns how they are, in that order. What waits in any other goes. It need
+	// be called again only when something changes, or to learn how they are.
+	SetPools(ctx context.Context, pools []Pool) ([]PoolState, error)
 	// Create makes the sandbox of spec and starts it. It returns once the
 	// toolbox answers. When ctx ends first the work goes on, and the same
 	// call later joins it. Creating an id that is running returns it; one

@@ -35,6 +35,7 @@ type Runner struct {
 	conns     map[string][]net.Conn // into sandboxes, by id
 	watchers  []chan runnerapi.Event
 	images    images
+	pools     []runnerapi.Pool
 }
 
 // Snapshot is the name of the snapshot that a Runner holds from the start.
@@ -89,6 +90,28 @@ func (r *Runner) Info(context.Context) (runnerapi.Info, error) {
 
 // Reserve implements runnerapi.Runner: there is no warm pool.
 func (r *Runner) Reserve(context.Context, runnerapi.Spec) (string, bool) { return "", false }
+
+// SetPools implements runnerapi.Runner: what is asked for is there at once.
+func (r *Runner) SetPools(_ context.Context, pools []runnerapi.Pool) ([]runnerapi.PoolState, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down != nil {
+		return nil, r.down
+	}
+	r.pools = slices.Clone(pools)
+	states := make([]runnerapi.PoolState, len(pools))
+	for i, p := range pools {
+		states[i] = runnerapi.PoolState{ID: p.ID, Ready: p.Target}
+	}
+	return states, nil
+}
+
+// Pools returns what was last asked for.
+func (r *Runner) Pools() []runnerapi.Pool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.pools)
+}
 
 // Create implements runnerapi.Runner.
 func (r *Runner) Create(_ context.Context, spec runnerapi.Spec) (runnerapi.Sandbox, error) {

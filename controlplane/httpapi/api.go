@@ -21,6 +21,7 @@ import (
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
 	"daytona/controlplane/upload"
+	"daytona/controlplane/warmpool"
 )
 
 // Config is what an API needs. Every member is required unless it says so.
@@ -29,6 +30,7 @@ type Config struct {
 	Orgs       *org.Service
 	Snapshots  *snapshot.Service
 	Registries *registry.Service
+	WarmPools  *warmpool.Service
 	Regions    *fleet.Regions
 	Sandboxes  *sandbox.Manager
 	Log        *slog.Logger

@@ -67,6 +67,12 @@ func routes() []route {
 		{method: get, path: "/snapshots/{idOrName}/build-logs", access: member, handler: (*API).snapshotLogs, id: "getSnapshotBuildLogs", doc: "What making a snapshot printed, as text", query: logsQuery{}, errors: []int{400, 404}},
 		{method: get, path: "/snapshots/{idOrName}/build-logs-url", access: member, handler: (*API).snapshotLogsURL, id: "getSnapshotBuildLogsUrl", doc: "Where that can be read", answer: api.URL{}, errors: []int{404}},
 
+		// Warm pools
+		{method: post, path: "/warm-pools", access: write, handler: (*API).createWarmPool, id: "createWarmPool", doc: "Keep booted sandboxes of a snapshot ready for the organization", body: api.CreateWarmPool{}, answer: api.WarmPool{}, status: 201, errors: []int{400, 403, 404, 409}},
+		{method: get, path: "/warm-pools", access: member, handler: (*API).listWarmPools, id: "listWarmPools", doc: "List the organization's warm pools", answer: []api.WarmPool{}},
+		{method: patch, path: "/warm-pools/{id}", access: write, handler: (*API).updateWarmPool, id: "updateWarmPool", doc: "Change how many sandboxes shall wait; 0 drains the pool", body: api.UpdateWarmPool{}, answer: api.WarmPool{}, errors: []int{400, 403, 404}},
+		{method: del, path: "/warm-pools/{id}", access: write, handler: (*API).deleteWarmPool, id: "deleteWarmPool", doc: "Delete a warm pool and what waits in it", status: 204, errors: []int{404}},
+
 		// Uploads
 		{method: get, path: "/object-storage/push-access", access: member, handler: (*API).storageAccess, id: "getPushAccess", doc: "Credentials for an hour, with which an S3 client puts and gets files for builds, those of the organization alone", answer: api.StorageAccess{}, errors: []int{400, 403, 503}},
 		{method: get, path: "/docker-registry/registry-push-access", access: member, handler: (*API).registryPushAccess, id: "getTransientPushAccess", doc: "Credentials for an hour, with which images are pushed to the registry of this server, into the organization's part", query: regionQuery{}, answer: api.RegistryPushAccess{}, errors: []int{403, 503}},

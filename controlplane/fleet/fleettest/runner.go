@@ -180,6 +180,11 @@ func (r *Runner) Reserve(ctx context.Context, spec runnerapi.Spec) (string, bool
 	return id, true
 }
 
+// SetPools implements runnerapi.Runner: no organization has one here.
+func (r *Runner) SetPools(ctx context.Context, _ []runnerapi.Pool) ([]runnerapi.PoolState, error) {
+	return nil, r.enter(ctx, "SetPools", "")
+}
+
 // Create implements runnerapi.Runner.
 func (r *Runner) Create(ctx context.Context, spec runnerapi.Spec) (runnerapi.Sandbox, error) {
 	if err := r.enter(ctx, "Create", spec.ID); err != nil {

@@ -19,6 +19,7 @@ import (
 	"daytona/controlplane/sandbox"
 	"daytona/controlplane/snapshot"
 	"daytona/controlplane/upload"
+	"daytona/controlplane/warmpool"
 	"daytona/internal/fault"
 )
 
@@ -33,6 +34,7 @@ type Store interface {
 	snapshot.Store
 	sandbox.Store
 	grant.Store
+	warmpool.Store
 	Ping(ctx context.Context) error
 	Close() error
 }
@@ -78,6 +80,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 		{"network", network},
 		{"activity only moves forward", touches},
 		{"grants", grants},
+		{"warm pools", warmPools},
 		{"servers share their keys", serverKeys},
 		{"list of sandboxes: filters", listFilters},
 		{"list of sandboxes: order and pages", listPages},

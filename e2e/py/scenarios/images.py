@@ -131,6 +131,40 @@ async def from_files(d, root):
     eq(await sh(sandbox, "python -c 'import toml; print(toml.__version__)'"), "0.10.2")
 
 
+async def pool(d, snapshot):
+    """A pool of the organization's own: filled, taken from, drained."""
+    made = await call(d.warm_pool.create(snapshot, pool=1))
+    eq((made.snapshot, made.pool, made.cpu, made.mem, made.disk, made.env), (snapshot, 1, 1, 1, 3, {}))
+
+    async def holds(size):
+        deadline = time.monotonic() + 120
+        while True:
+            (now,) = [p for p in await call(d.warm_pool.list()) if p.id == made.id]
+            if now.current_size == size:
+                return
+            assert time.monotonic() < deadline, now
+            await asyncio.sleep(0.2)
+
+    async def refused(status, make):
+        try:
+            await call(make())
+        except Exception as e:  # this service raises the errors of the client below it
+            eq(getattr(e, "status", None) or getattr(e, "status_code", None), status)
+        else:
+            raise AssertionError(f"expected {status}")
+
+    await refused(409, lambda: d.warm_pool.create(snapshot, pool=1))
+    await holds(1)
+    sandbox = await call(d.create(CreateSandboxFromSnapshotParams(snapshot=snapshot, env_vars={"MINE": "yes"})))
+    eq(await sh(sandbox, "echo $MINE"), "yes")
+    metrics = urllib.request.urlopen(os.environ["DAYTONA_API_URL"].removesuffix("/api") + "/metrics").read().decode()
+    assert f'runner_warm_offers_total{{outcome="hit",snapshot="{made.id}"}} 1' in metrics, "it did not come from the pool"
+    eq((await call(d.warm_pool.update(made.id, pool=0))).pool, 0)
+    await holds(0)
+    await call(d.warm_pool.delete(made.id))
+    await refused(404, lambda: d.warm_pool.delete(made.id))
+
+
 async def by_name(d):
     name = f"e2e-plain:{UNIQUE}"
     logs = []
@@ -140,6 +174,8 @@ async def by_name(d):
     eq(made.image_name, BASE)
     sandbox = await call(d.create(CreateSandboxFromSnapshotParams(snapshot=name)))
     eq(await sh(sandbox, "python3 -c 'print(6*7)'"), "42")
+    if not OLD:
+        await pool(d, name)
     await call(d.snapshot.delete(made))
     for bad, text in (("python:latest", "1.2.3"), ("python", "no tag"), ("Bad Name:1", "not the name of an image")):
         await fails("Validation" if not OLD else "", lambda: d.snapshot.create(CreateSnapshotParams(name=f"bad-{UNIQUE}", image=bad)), text)

@@ -101,12 +101,37 @@ async function fromFiles(daytona, root) {
   assert.equal(await sh(sandbox, "python -c 'import toml; print(toml.__version__)'"), '0.10.2')
 }
 
+// A pool of the organization's own: filled, taken from, drained.
+async function pool(daytona, snapshot) {
+  const made = await daytona.warmPool.create({ snapshot, pool: 1 })
+  assert.deepEqual([made.snapshot, made.pool, made.cpu, made.mem, made.disk, made.env], [snapshot, 1, 1, 1, 3, {}])
+  const holds = async (size) => {
+    for (const end = Date.now() + 120_000; ;) {
+      const now = (await daytona.warmPool.list()).find((p) => p.id === made.id)
+      if (now.currentSize === size) return
+      assert.ok(Date.now() < end, JSON.stringify(now))
+      await new Promise((resolve) => setTimeout(resolve, 200))
+    }
+  }
+  await fails('Conflict', () => daytona.warmPool.create({ snapshot, pool: 1 }), 'already')
+  await holds(1)
+  const sandbox = await daytona.create({ snapshot, envVars: { MINE: 'yes' } })
+  assert.equal(await sh(sandbox, 'echo $MINE'), 'yes')
+  const metrics = await (await fetch(process.env.DAYTONA_API_URL.replace(/\/api$/, '') + '/metrics')).text()
+  assert.ok(metrics.includes(`runner_warm_offers_total{outcome="hit",snapshot="${made.id}"} 1`), 'it did not come from the pool')
+  assert.equal((await daytona.warmPool.update(made.id, { pool: 0 })).pool, 0)
+  await holds(0)
+  await daytona.warmPool.delete(made.id)
+  await fails('NotFound', () => daytona.warmPool.delete(made.id))
+}
+
 async function byName(daytona) {
   const name = `e2e-plain:${UNIQUE}`
   const made = await daytona.snapshot.create({ name, image: BASE, entrypoint: ['sleep', 'infinity'] }, { onLogs: () => {} })
   assert.deepEqual(made.entrypoint, ['sleep', 'infinity'])
   const sandbox = await daytona.create({ snapshot: name })
   assert.equal(await sh(sandbox, "python3 -c 'print(6*7)'"), '42')
+  if (!OLD) await pool(daytona, name)
   await daytona.snapshot.delete(made)
   for (const [bad, text] of [['python:latest', '1.2.3'], ['python', 'no tag'], ['Bad Name:1', 'not the name of an image']]) {
     await fails(OLD ? '' : 'BadRequest', () => daytona.snapshot.create({ name: `bad-${UNIQUE}`, image: bad }), text)
