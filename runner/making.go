@@ -136,6 +136,7 @@ func (r *Runner) makeImage(ctx context.Context, job imagequeue.Job) (res imagequ
 			return res, err
 		}
 	}
+	res.Digest = img.Pulled
 	if err := ctx.Err(); err != nil {
 		return res, err
 	}

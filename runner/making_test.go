@@ -47,8 +47,8 @@ func TestPulledImageIsReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := w.awaitImage("acme/thing:1", runnerapi.SnapshotReady)
-	if strings.Join(s.Entrypoint, " ") != "sleep infinity" {
-		t.Errorf("entrypoint %q", s.Entrypoint)
+	if strings.Join(s.Entrypoint, " ") != "sleep infinity" || !strings.HasPrefix(s.Digest, "sha256:") {
+		t.Errorf("entrypoint %q, digest %q", s.Entrypoint, s.Digest)
 	}
 	if e := <-events; e.Snapshot != "acme/thing:1" || e.Sandbox.ID != "" {
 		t.Errorf("event %+v", e)

@@ -25,6 +25,7 @@ func (r *Runner) Snapshots(ctx context.Context) ([]runnerapi.Snapshot, error) {
 			State:      runnerapi.SnapshotReady,
 			SizeBytes:  img.SizeBytes,
 			Layers:     img.Layers,
+			Digest:     r.images.Digest(img.Name),
 			Entrypoint: append(append([]string{}, img.Config.Entrypoint...), img.Config.Cmd...),
 			Isolation:  img.Config.Labels[runnerapi.IsolationLabel],
 		})

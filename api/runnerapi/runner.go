@@ -135,6 +135,9 @@ type Snapshot struct {
 	Progress    string // one line a person can read, while building
 	Waiting     int    // while pending: how many are before it
 	SizeBytes   int64
+	// Digest is what the tag of a ready image that was pulled stood for; "" for
+	// others. With it in place of the tag, the same content is pulled again.
+	Digest string
 	// Layers are what a ready image consists of; images share them.
 	Layers     []Layer
 	Entrypoint []string

@@ -16,6 +16,7 @@ import (
 	"encoding/hex"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -40,6 +41,7 @@ type Image struct {
 	Name       string
 	OrgID      string
 	Ref        string   // in a registry; "" for a build
+	Digest     string   // what Ref stood for when it was pulled first; "" until then
 	Dockerfile string   // "" for a pull
 	Contexts   []string // hashes of uploaded contexts, sorted
 	Entrypoint []string // replaces the image's own when not empty
@@ -76,6 +78,15 @@ func BuildOf(orgID, dockerfile string, contexts []string) Image {
 		Name:  name(append([]string{"build", orgID, dockerfile}, contexts...)),
 		OrgID: orgID, Dockerfile: dockerfile, Contexts: contexts, State: Wanted,
 	}
+}
+
+// Pinned is the reference to pull: once it is known what the tag stood for, that
+// very content, wherever the tag has moved.
+func (i Image) Pinned() string {
+	if i.Digest == "" || strings.Contains(i.Ref, "@") {
+		return i.Ref
+	}
+	return i.Ref + "@" + i.Digest
 }
 
 // PullOf is the image of a reference, as it is pulled for one snapshot: what a

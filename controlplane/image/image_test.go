@@ -125,6 +125,42 @@ func TestNames(t *testing.T) {
 }
 
 // TestABuild follows one from its definition to the runner and back.
+func TestPinned(t *testing.T) {
+	for _, c := range []struct{ ref, digest, want string }{
+		{"debian:12.11", "", "debian:12.11"},
+		{"debian:12.11", "sha256:a", "debian:12.11@sha256:a"},
+		{"debian@sha256:b", "sha256:a", "debian@sha256:b"},
+	} {
+		i := image.PullOf("o1", "s1", c.ref, nil)
+		i.Digest = c.digest
+		if got := i.Pinned(); got != c.want {
+			t.Errorf("%s with %s: %s, want %s", c.ref, c.digest, got, c.want)
+		}
+	}
+}
+
+// What a runner pulled once is what another one, or the same later, is told to pull.
+func TestALostPullComesBackTheSame(t *testing.T) {
+	w := newWorld(t)
+	pull := image.PullOf("o1", "s1", "debian:12.11", nil)
+	w.use(pull, "a")
+	w.sync()
+	w.a.SetImage(runnerapi.Snapshot{Name: pull.Name, State: runnerapi.SnapshotReady, Digest: "sha256:a"})
+	w.sync()
+	w.is(pull.Name, image.Ready, "")
+	w.a.DropImage(pull.Name)
+	b, err := w.fleet.Member("b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.s.Ensure(t.Context(), b, pull.Name); err != nil {
+		t.Fatal(err)
+	}
+	if spec, _ := w.b.ImageSpec(pull.Name); spec.Pull == nil || spec.Pull.Ref != "debian:12.11@sha256:a" {
+		t.Errorf("told %+v", spec.Pull)
+	}
+}
+
 func TestABuild(t *testing.T) {
 	w := newWorld(t)
 	w.use(build, "b")

@@ -167,7 +167,7 @@ func (s *Service) spec(ctx context.Context, i Image) (runnerapi.ImageSpec, error
 		}
 	}
 	if !i.Built() {
-		spec.Pull = &runnerapi.Pull{Ref: i.Ref}
+		spec.Pull = &runnerapi.Pull{Ref: i.Pinned()}
 		return spec, nil
 	}
 	spec.Build = &runnerapi.Build{Dockerfile: i.Dockerfile}
@@ -425,6 +425,7 @@ func Observe(i Image, seen runnerapi.Snapshot, now time.Time) Image {
 	case runnerapi.SnapshotReady:
 		next.State, next.Progress = Ready, ""
 		next.SizeBytes, next.FoundEntrypoint = seen.SizeBytes, seen.Entrypoint
+		next.Digest = cmp.Or(i.Digest, seen.Digest)
 		next.Isolation = fleet.Stronger(i.Isolation, seen.Isolation)
 	case runnerapi.SnapshotFailed:
 		next.State, next.Reason, next.Progress = Failed, cmp.Or(seen.Reason, "The runner gave no reason"), ""

@@ -66,7 +66,7 @@ func (s *Service) imageOf(sn Snapshot) image.Image {
 	if sn.Build != nil {
 		i = image.BuildOf(sn.OrgID, sn.Build.Dockerfile, sn.Build.Contexts)
 	}
-	i.CreatedAt = s.now()
+	i.Digest, i.CreatedAt = sn.Digest, s.now()
 	i.StateSince = i.CreatedAt
 	return i
 }
@@ -113,7 +113,7 @@ func Settle(sn Snapshot, i image.Image) Snapshot {
 	switch i.State {
 	case image.Ready:
 		size := i.SizeBytes
-		sn.State, sn.SizeBytes, sn.Isolation = Active, &size, fleet.Stronger(sn.Isolation, i.Isolation)
+		sn.State, sn.SizeBytes, sn.Digest, sn.Isolation = Active, &size, i.Digest, fleet.Stronger(sn.Isolation, i.Isolation)
 		sn.Entrypoint = append([]string{}, i.FoundEntrypoint...)
 	case image.Failed:
 		reason := i.Reason

@@ -229,6 +229,41 @@ func TestDeactivateAndActivate(t *testing.T) {
 	w.wants(err, fault.NotFound, "nope")
 }
 
+// A tag that moves does not change a snapshot: what it stood for at first is what
+// is pulled again.
+func TestASnapshotKeepsItsContent(t *testing.T) {
+	w := newWorld(t)
+	sn := w.pull("tools")
+	seen := ready
+	seen.Digest = "sha256:" + strings.Repeat("a", 64)
+	if got := w.becomes(sn, seen); got.State != snapshot.Active || got.Digest != seen.Digest {
+		t.Fatalf("%+v", got)
+	}
+	for range 2 {
+		w.must(w.s.Deactivate(w.ctx, w.by, sn.ID))
+		w.sync()
+		if w.holds(sn.Image) {
+			t.Fatal("its image is still there")
+		}
+		_, err := w.s.Activate(w.ctx, w.by, sn.ID)
+		w.must(err)
+		w.sync()
+		spec, _ := w.runner.ImageSpec(sn.Image)
+		if want := "debian:12.11@" + seen.Digest; spec.Pull.Ref != want {
+			t.Errorf("the runner is told to pull %s, want %s", spec.Pull.Ref, want)
+		}
+		if got := w.becomes(sn, seen); got.State != snapshot.Active || got.ImageName != "debian:12.11" {
+			t.Errorf("%+v", got)
+		}
+	}
+	// A new one is of what the tag stands for now.
+	other := w.pull("other")
+	w.sync()
+	if spec, _ := w.runner.ImageSpec(other.Image); spec.Pull.Ref != "debian:12.11" {
+		t.Errorf("another snapshot: %s", spec.Pull.Ref)
+	}
+}
+
 func TestGeneral(t *testing.T) {
 	w := newWorld(t)
 	admin := snapshot.By{OrgID: w.by.OrgID, Admin: true}

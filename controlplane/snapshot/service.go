@@ -282,7 +282,7 @@ func (s *Service) store(ctx context.Context, row, next Snapshot, now time.Time) 
 }
 
 func same(a, b Snapshot) bool {
-	return a.State == b.State && a.Progress == b.Progress && a.Isolation == b.Isolation &&
+	return a.State == b.State && a.Progress == b.Progress && a.Isolation == b.Isolation && a.Digest == b.Digest &&
 		deref(a.ErrorReason) == deref(b.ErrorReason) && deref(a.SizeBytes) == deref(b.SizeBytes) &&
 		slices.Equal(a.Entrypoint, b.Entrypoint)
 }

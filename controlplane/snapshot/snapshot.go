@@ -43,7 +43,10 @@ type Snapshot struct {
 	Name      string // unique in its organization
 	ImageName string // what it was made of; "" for a build
 	Image     string // what runners call its content
-	Build     *BuildInfo
+	// Digest is what the tag in ImageName stood for when it was pulled first; ""
+	// until then, and for a build.
+	Digest string
+	Build  *BuildInfo
 	// Isolation is the weakest that its sandboxes may have, by the request
 	// that made it or by a label of the image; "" leaves it to the operator.
 	Isolation     string
@@ -162,7 +165,7 @@ type Store interface {
 	// EnsureSnapshot stores a snapshot unless its organization has one of
 	// this name, and returns the row that there is.
 	EnsureSnapshot(ctx context.Context, s Snapshot) (Snapshot, error)
-	// MoveSnapshot stores what s says about its content (state, size,
+	// MoveSnapshot stores what s says about its content (state, size, digest,
 	// entrypoint, isolation, reason, progress) if the row is still in state from, else
 	// it is fault.Conflict.
 	MoveSnapshot(ctx context.Context, s Snapshot, from State) error

@@ -11,12 +11,12 @@ import (
 )
 
 const imageColumns = `name, org_id, ref, dockerfile, contexts, entrypoint, state, reason, progress, waiting, runner_id,
-	size_bytes, found_entrypoint, isolation, used_at, created_at, state_since, version`
+	size_bytes, found_entrypoint, isolation, used_at, created_at, state_since, version, digest`
 
 func scanImage(r scanner) (i image.Image, err error) {
 	err = r.Scan(&i.Name, &i.OrgID, &i.Ref, &i.Dockerfile, jsonTo{&i.Contexts}, jsonTo{&i.Entrypoint}, &i.State, &i.Reason, &i.Progress,
 		&i.Waiting, &i.RunnerID, &i.SizeBytes, jsonTo{&i.FoundEntrypoint}, &i.Isolation,
-		timePtrTo{&i.UsedAt}, timeTo{&i.CreatedAt}, timeTo{&i.StateSince}, &i.Version)
+		timePtrTo{&i.UsedAt}, timeTo{&i.CreatedAt}, timeTo{&i.StateSince}, &i.Version, &i.Digest)
 	return i, err
 }
 
@@ -31,7 +31,7 @@ func (db *DB) DeclareImage(ctx context.Context, i image.Image) (out image.Image,
 
 func declareImage(ctx context.Context, db *DB, c conn, i image.Image) (image.Image, error) {
 	again := []any{image.Failed}
-	return find(ctx, db, c, scanImage, `INSERT INTO images (`+imageColumns+`) VALUES (`+marks(18)+`)
+	return find(ctx, db, c, scanImage, `INSERT INTO images (`+imageColumns+`) VALUES (`+marks(19)+`)
 		ON CONFLICT (name) DO UPDATE SET version = images.version + 1,
 			used_at = CASE WHEN excluded.used_at IS NULL OR images.used_at > excluded.used_at THEN images.used_at ELSE excluded.used_at END,
 			reason = CASE WHEN images.state = ? THEN '' ELSE images.reason END,
@@ -41,7 +41,7 @@ func declareImage(ctx context.Context, db *DB, c conn, i image.Image) (image.Ima
 		RETURNING `+imageColumns,
 		append([]any{
 			i.Name, i.OrgID, i.Ref, i.Dockerfile, text(i.Contexts), text(i.Entrypoint), i.State, i.Reason, i.Progress, i.Waiting, i.RunnerID,
-			i.SizeBytes, text(i.FoundEntrypoint), i.Isolation, millisPtr(i.UsedAt), millis(i.CreatedAt), millis(i.StateSince), 1,
+			i.SizeBytes, text(i.FoundEntrypoint), i.Isolation, millisPtr(i.UsedAt), millis(i.CreatedAt), millis(i.StateSince), 1, i.Digest,
 		}, append(again, image.Failed, image.Failed, image.Failed)...)...)
 }
 
@@ -58,9 +58,9 @@ func (db *DB) Images(ctx context.Context) ([]image.Image, error) {
 // MoveImage implements image.Store.
 func (db *DB) MoveImage(ctx context.Context, i image.Image) (image.Image, error) {
 	out, err := find(ctx, db, db.writer(), scanImage, `UPDATE images SET state = ?, reason = ?, progress = ?, waiting = ?, runner_id = ?,
-		size_bytes = ?, found_entrypoint = ?, isolation = ?, state_since = ?, version = version + 1
+		size_bytes = ?, found_entrypoint = ?, isolation = ?, digest = ?, state_since = ?, version = version + 1
 		WHERE name = ? AND version = ? RETURNING `+imageColumns,
-		i.State, i.Reason, i.Progress, i.Waiting, i.RunnerID, i.SizeBytes, text(i.FoundEntrypoint), i.Isolation, millis(i.StateSince),
+		i.State, i.Reason, i.Progress, i.Waiting, i.RunnerID, i.SizeBytes, text(i.FoundEntrypoint), i.Isolation, i.Digest, millis(i.StateSince),
 		i.Name, i.Version)
 	if fault.Is(err, fault.NotFound) {
 		return out, fault.New(fault.Conflict, "Image %s has changed meanwhile", i.Name)

@@ -11,13 +11,13 @@ import (
 )
 
 const snapshotColumns = `id, org_id, general, name, image_name, state, size_bytes, entrypoint, cpu, gpu, memory_gib, disk_gib,
-	error_reason, progress, source_sandbox_id, created_at, updated_at, last_used_at, image, isolation, build_info`
+	error_reason, progress, source_sandbox_id, created_at, updated_at, last_used_at, image, isolation, build_info, digest`
 
 func scanSnapshot(r scanner) (s snapshot.Snapshot, err error) {
 	err = r.Scan(&s.ID, &s.OrgID, &s.General, &s.Name, &s.ImageName, &s.State, &s.SizeBytes, jsonTo{&s.Entrypoint},
 		&s.CPU, &s.GPU, &s.MemoryGiB, &s.DiskGiB, textPtrTo{&s.ErrorReason}, &s.Progress, &s.SourceSandbox,
 		timeTo{&s.CreatedAt}, timeTo{&s.UpdatedAt}, timePtrTo{&s.LastUsedAt},
-		&s.Image, &s.Isolation, jsonTo{&s.Build})
+		&s.Image, &s.Isolation, jsonTo{&s.Build}, &s.Digest)
 	return s, err
 }
 
@@ -46,10 +46,10 @@ func insertSnapshot(ctx context.Context, c conn, s snapshot.Snapshot) (int64, er
 	if s.Build != nil {
 		build = text(s.Build)
 	}
-	return c.exec(ctx, `INSERT INTO snapshots (`+snapshotColumns+`) VALUES (`+marks(21)+`) ON CONFLICT (org_id, name) DO NOTHING`,
+	return c.exec(ctx, `INSERT INTO snapshots (`+snapshotColumns+`) VALUES (`+marks(22)+`) ON CONFLICT (org_id, name) DO NOTHING`,
 		s.ID, s.OrgID, s.General, s.Name, s.ImageName, s.State, s.SizeBytes, entrypointValue(s),
 		s.CPU, s.GPU, s.MemoryGiB, s.DiskGiB, s.ErrorReason, s.Progress, s.SourceSandbox,
-		millis(s.CreatedAt), millis(s.UpdatedAt), millisPtr(s.LastUsedAt), s.Image, s.Isolation, build)
+		millis(s.CreatedAt), millis(s.UpdatedAt), millisPtr(s.LastUsedAt), s.Image, s.Isolation, build, s.Digest)
 }
 
 // MoveSnapshot implements snapshot.Store.
@@ -58,9 +58,9 @@ func (db *DB) MoveSnapshot(ctx context.Context, s snapshot.Snapshot, from snapsh
 }
 
 func moveSnapshot(ctx context.Context, c conn, s snapshot.Snapshot, from snapshot.State) error {
-	n, err := c.exec(ctx, `UPDATE snapshots SET state = ?, size_bytes = ?, entrypoint = ?, isolation = ?, error_reason = ?, progress = ?, updated_at = ?
+	n, err := c.exec(ctx, `UPDATE snapshots SET state = ?, size_bytes = ?, entrypoint = ?, isolation = ?, digest = ?, error_reason = ?, progress = ?, updated_at = ?
 		WHERE id = ? AND state = ?`,
-		s.State, s.SizeBytes, entrypointValue(s), s.Isolation, s.ErrorReason, s.Progress, millis(s.UpdatedAt), s.ID, from)
+		s.State, s.SizeBytes, entrypointValue(s), s.Isolation, s.Digest, s.ErrorReason, s.Progress, millis(s.UpdatedAt), s.ID, from)
 	if err == nil && n == 0 {
 		return fault.New(fault.Conflict, "Snapshot %s is no longer %s", s.Name, from)
 	}

@@ -216,6 +216,7 @@ func (r *Roots) Pull(ctx context.Context, name, ref string, _ []runnerapi.Regist
 	}
 	img := rootfs.Image{Name: name, Digest: digest.FromString(ref).String(), Config: ocispec.ImageConfig{User: "daytona", WorkingDir: "/home/daytona"}}
 	r.SetImage(img)
+	img.Pulled = img.Digest
 	return img, nil
 }
 

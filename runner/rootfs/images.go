@@ -31,6 +31,7 @@ import (
 type Image struct {
 	Name      string
 	Digest    string            // of the manifest
+	Pulled    string            // digest that its reference stood for; set by Pull alone
 	SizeBytes int64             // unpacked
 	Layers    []runnerapi.Layer // the topmost first
 	Config    ocispec.ImageConfig

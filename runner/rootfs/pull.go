@@ -51,8 +51,9 @@ func hostPlatform() ocispec.Platform {
 }
 
 // Pull fetches ref ("python:3.12", "host/name@sha256:...") for this machine's
-// platform, unpacks it and gives it a name. Of auths the one with the longest
-// prefix counts. progress may be nil; it gets lines for a person. Errors: Invalid for a bad ref, NotFound, Forbidden when the
+// platform, unpacks it and gives it a name. With both a tag and a digest the
+// digest counts. Of auths the one with the longest prefix counts. progress may
+// be nil; it gets lines for a person. Errors: Invalid for a bad ref, NotFound, Forbidden when the
 // registry refuses, Unprocessable for an image that this machine cannot use,
 // Unavailable when the registry cannot be reached or sends damaged data.
 func (s *Store) Pull(ctx context.Context, name, ref string, auths []runnerapi.RegistryAuth, progress func(string)) (Image, error) {
@@ -132,7 +133,9 @@ func (s *Store) pull(ctx context.Context, name string, named reference.Named, au
 	if err != nil {
 		return Image{}, err
 	}
-	return s.publish(ctx, name, m, "")
+	im, err := s.publish(ctx, name, m, "")
+	im.Pulled = desc.Digest.String()
+	return im, err
 }
 
 // platformManifest descends from an index to the manifest for this machine.
@@ -258,6 +261,9 @@ func pullFault(err error, ref string) error {
 	case errdefs.IsNotFound(err) && strings.Contains(err.Error(), "platform"):
 		return fault.Wrap(err, fault.Unprocessable, "image %q has nothing that runs on %s", ref, platforms.Format(hostPlatform()))
 	case errdefs.IsNotFound(err):
+		if tag, _, pinned := strings.Cut(ref, "@"); pinned {
+			return fault.Wrap(err, fault.NotFound, "image %q was not found in its registry. If %q stands for another image by now, make a new snapshot of that", ref, tag)
+		}
 		return fault.Wrap(err, fault.NotFound, "image %q was not found in its registry", ref)
 	case errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err), errors.Is(err, docker.ErrInvalidAuthorization):
 		return fault.Wrap(err, fault.Forbidden, "the registry refuses access to image %q", ref)

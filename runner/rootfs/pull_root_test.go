@@ -200,6 +200,40 @@ func TestPull(t *testing.T) {
 	}
 }
 
+// A tag that has moved: with the digest that it stood for the same image comes
+// again, and where the registry no longer has that, somebody is told what to do.
+func TestPullPinned(t *testing.T) {
+	r := newRegistry(t)
+	r.sample(t)
+	s := testStore(t, Config{})
+	ref := r.host() + "/library/sample:1"
+	first, err := s.Pull(t.Context(), "first", ref, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := r.tags["library/sample:1"]
+	if first.Pulled != was.String() {
+		t.Errorf("pulled %s, the tag stood for %s", first.Pulled, was)
+	}
+	if err := s.RemoveImage(t.Context(), "first"); err != nil {
+		t.Fatal(err)
+	}
+	r.tags["library/sample:1"] = r.image(t, hostPlatform(), smallRoot(t)).Digest
+	again, err := s.Pull(t.Context(), "again", ref+"@"+first.Pulled, nil, nil)
+	if err != nil || again.Digest != first.Digest || again.Pulled != first.Pulled {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	checkSample(t, s, "again")
+	if err := s.RemoveImage(t.Context(), "again"); err != nil {
+		t.Fatal(err)
+	}
+	delete(r.blobs, was)
+	_, err = s.Pull(t.Context(), "gone", ref+"@"+first.Pulled, nil, nil)
+	if !fault.Is(err, fault.NotFound) || !strings.Contains(err.Error(), "make a new snapshot") {
+		t.Errorf("gone: %v", err)
+	}
+}
+
 func TestPullTwiceAtOnce(t *testing.T) {
 	r := newRegistry(t)
 	r.sample(t)

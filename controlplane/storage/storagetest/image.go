@@ -20,6 +20,7 @@ func pull(name string) image.Image {
 
 func images(t *testing.T, w *world) {
 	i := pull("a")
+	i.Digest = "sha256:0"
 	got, err := w.DeclareImage(w.ctx, i)
 	w.must(err)
 	i.Version = 1
@@ -27,7 +28,7 @@ func images(t *testing.T, w *world) {
 
 	ready := got
 	ready.State, ready.SizeBytes, ready.FoundEntrypoint, ready.Isolation = image.Ready, 7e8, []string{"a"}, "gvisor"
-	ready.RunnerID, ready.StateSince, ready.Progress, ready.Waiting = "r2", at(1), "almost", 3
+	ready.RunnerID, ready.StateSince, ready.Progress, ready.Waiting, ready.Digest = "r2", at(1), "almost", 3, "sha256:1"
 	moved, err := w.MoveImage(w.ctx, ready)
 	w.must(err)
 	ready.Version = 2
@@ -36,7 +37,7 @@ func images(t *testing.T, w *world) {
 	w.wantKind(err, fault.Conflict)
 
 	used := pull("a")
-	used.RunnerID, used.UsedAt = "r9", ptr(at(5))
+	used.RunnerID, used.UsedAt, used.Digest = "r9", ptr(at(5)), "sha256:2" // which it keeps its own of
 	again, err := w.DeclareImage(w.ctx, used)
 	w.must(err)
 	ready.UsedAt, ready.Version = ptr(at(5)), 3
@@ -289,7 +290,7 @@ func uploadsInUse(t *testing.T, w *world) {
 		w.must(err)
 	}
 	of, off := snap(o, "of"), snap(o, "off")
-	of.ImageName = "h/p:1"
+	of.ImageName, of.Digest = "h/p:1", "sha256:1"
 	off.State, off.ImageName, off.Build = snapshot.Inactive, "", &snapshot.BuildInfo{Dockerfile: "FROM y", Contexts: []string{"h3"}}
 	for _, s := range []snapshot.Snapshot{of, off} {
 		_, err := w.EnsureSnapshot(w.ctx, s)
@@ -300,6 +301,6 @@ func uploadsInUse(t *testing.T, w *world) {
 	slices.SortFunc(uses, func(a, b upload.Use) int { return strings.Compare(a.Text, b.Text) })
 	w.same("in use", uses, []upload.Use{
 		{OrgID: "o1", Contexts: []string{"h1", "h2"}, Text: "FROM x"}, {OrgID: o, Contexts: []string{"h3"}, Text: "FROM y"},
-		{OrgID: "o1", Text: "debian:12"}, {OrgID: o, Text: "h/p:1"},
+		{OrgID: "o1", Text: "debian:12"}, {OrgID: o, Text: "h/p:1@sha256:1"},
 	})
 }

@@ -28,7 +28,7 @@ func snapshots(t *testing.T, w *world) {
 
 	ready := slim
 	ready.State, ready.SizeBytes, ready.Entrypoint, ready.UpdatedAt = snapshot.Active, ptr[int64](5e9), []string{"sleep", "infinity"}, at(1)
-	ready.Isolation = "gvisor"
+	ready.Isolation, ready.Digest = "gvisor", "sha256:1"
 	w.must(w.MoveSnapshot(w.ctx, ready, snapshot.Building))
 	w.wantKind(w.MoveSnapshot(w.ctx, slim, snapshot.Building), fault.Conflict)
 	w.must(w.TouchSnapshot(w.ctx, slim.ID, at(9)))
