@@ -58,6 +58,7 @@ type settings struct {
 	S3           objectstore.S3Config
 	UploadBudget int // GiB, as UploadLimit
 	UploadLimit  int
+	PushLimit    int
 	KeepPushed   time.Duration
 
 	Isolation       string
@@ -120,7 +121,7 @@ func declare() (*settings, *options.Set) {
 		PreviewWarning: true, PreviewIdle: 15 * time.Minute,
 		LogLevel: "info", LogFormat: "text", CreateBudget: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
 		Region: "us", DefaultSnapshot: "daytona-slim", Quota: org.DefaultQuota(),
-		UploadBudget: 50, UploadLimit: 20, KeepPushed: 7 * 24 * time.Hour,
+		UploadBudget: 50, UploadLimit: 20, PushLimit: 50, KeepPushed: 7 * 24 * time.Hour,
 		Rates:     rateSettings{Organization: 120000, Key: 60000, Create: 3000, Lifecycle: 30000, List: 12000, FailedAuth: 300},
 		Build:     buildSettings{CPU: 2, Memory: 4, Disk: 20, Timeout: time.Hour, Cache: 20},
 		Isolation: isolationGVisor, GVisorPlatform: "systrap", CgroupParent: "/daytona", Disk: "auto", NetworkPrefix: "dtn",
@@ -217,6 +218,8 @@ func declare() (*settings, *options.Set) {
 			Help: "GiB that files for builds may take; what no snapshot and no image needs goes beyond that, the least recently used first; 0 is no limit", Check: options.AtLeast(&s.UploadBudget, 0)},
 		options.Option{Group: "Storage", Name: "upload-limit", Value: options.Int(&s.UploadLimit),
 			Help: "GiB of files for builds that one organization may have; 0 is no limit", Check: options.AtLeast(&s.UploadLimit, 0)},
+		options.Option{Group: "Storage", Name: "push-limit", Value: options.Int(&s.PushLimit),
+			Help: "GiB of pushed images that one organization may have; 0 is no limit", Check: options.AtLeast(&s.PushLimit, 0)},
 		options.Option{Group: "Storage", Name: "keep-pushed", Value: options.Duration(&s.KeepPushed),
 			Help: "how long an image that a client pushed stays when no snapshot and no image needs it; 0 is for ever"},
 

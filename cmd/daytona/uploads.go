@@ -81,7 +81,7 @@ func openUploads(s *settings, listening net.Addr, public *url.URL, log *slog.Log
 	u.Service, err = upload.New(upload.Config{
 		Bucket: u.bucket, Key: key, URL: &plain, SecureURL: &secure, RunnerURL: localURL(listening),
 		RegistryURL: public, RegistryDir: filepath.Join(s.Data, registryDir), Log: log,
-		Budget: int64(s.UploadBudget) << 30, Limit: int64(s.UploadLimit) << 30, KeepPushed: s.KeepPushed,
+		Budget: int64(s.UploadBudget) << 30, Limit: int64(s.UploadLimit) << 30, PushLimit: int64(s.PushLimit) << 30, KeepPushed: s.KeepPushed,
 	})
 	return u, err
 }

@@ -16,6 +16,32 @@ import (
 
 const newSDK, oldSDK, oldGo = "sdk-typescript", "typescript-sdk", "OpenAPI-Generator/1.0.0/go"
 
+func TestCanCleanUpImage(t *testing.T) {
+	s := controlplanetest.New(t)
+	_, key := s.Tenant(t, "ann", auth.WriteSnapshots, auth.WriteRunners)
+	body := map[string]any{"name": "pushed", "imageName": "r.example/daytona/o/tools:1.4"}
+	if res := s.Do(t, controlplanetest.Request{Method: "POST", Path: "/api/snapshots", Key: key, Body: body}); res.Status != 200 {
+		t.Fatalf("create: %d %s", res.Status, res.Body)
+	}
+	for _, c := range []struct {
+		key, query string
+		status     int
+		text       string
+	}{
+		{s.Key, "imageName=r.example/daytona/o/tools:1.4", 200, "false"},
+		{s.Key, "imageName=r.example/daytona/o/tools:1.5", 200, "true"},
+		{s.Key, "", 400, "imageName is required"},
+		{key, "imageName=x", 403, ""},
+	} {
+		for _, path := range []string{"/api/snapshots/can-cleanup-image?", "/api/admin/snapshots/can-cleanup-image?"} {
+			res := s.Do(t, controlplanetest.Request{Path: path + c.query, Key: c.key})
+			if res.Status != c.status || !strings.Contains(string(res.Body), c.text) {
+				t.Errorf("%s%s: %d %s", path, c.query, res.Status, res.Body)
+			}
+		}
+	}
+}
+
 func TestSnapshotRoutes(t *testing.T) {
 	s := controlplanetest.New(t)
 	all := []auth.Permission{auth.WriteSnapshots, auth.DelSnapshots, auth.WriteSandboxes}

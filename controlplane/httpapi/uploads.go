@@ -69,6 +69,31 @@ func (c call) requireAny(start string) error {
 	return fault.New(fault.Forbidden, "This API key lacks every permission to write")
 }
 
+// cleanUpQuery names an image in the registry.
+type cleanUpQuery struct {
+	ImageName string `query:"imageName" description:"such as registry.example.com/daytona/<organization>/tools:1"`
+}
+
+// canCleanUpImage is asked before somebody removes an image from the registry by
+// hand; what the server removes by itself it looks up itself.
+func (a *API) canCleanUpImage(w http.ResponseWriter, r *http.Request, _ call) error {
+	var q cleanUpQuery
+	if err := bindQuery(r, &q); err != nil {
+		return err
+	}
+	if q.ImageName == "" {
+		return fault.New(fault.Invalid, "imageName is required")
+	}
+	if a.Uploads == nil {
+		return fault.New(fault.Unavailable, "This server has no registry of its own")
+	}
+	needed, err := a.Uploads.Needed(r.Context(), q.ImageName)
+	if err == nil {
+		writeJSON(w, http.StatusOK, !needed)
+	}
+	return err
+}
+
 // regionQuery names a region; this server has one registry for all.
 type regionQuery struct {
 	RegionID string `query:"regionId"`

@@ -10,20 +10,30 @@ import (
 // UploadsInUse implements upload.Rows.
 func (db *DB) UploadsInUse(ctx context.Context) ([]upload.Use, error) {
 	uses, err := list(ctx, db, db.reader(), func(r scanner) (u upload.Use, err error) {
-		var ref, dockerfile string
-		err = r.Scan(&u.OrgID, &ref, &dockerfile, jsonTo{&u.Contexts})
-		u.Text = ref + dockerfile // an image has the one or the other
+		var ref, digest, dockerfile string
+		err = r.Scan(&u.OrgID, &ref, &digest, &dockerfile, jsonTo{&u.Contexts})
+		u.Text = pinned(ref, digest) + dockerfile // an image has a reference or a Dockerfile
 		return u, err
-	}, `SELECT org_id, ref, dockerfile, contexts FROM images`)
+	}, `SELECT org_id, ref, digest, dockerfile, contexts FROM images`)
 	if err != nil {
 		return nil, err
 	}
 	more, err := list(ctx, db, db.reader(), func(r scanner) (u upload.Use, err error) {
 		var build *snapshot.BuildInfo
-		if err = r.Scan(&u.OrgID, &u.Text, jsonTo{&build}); err == nil && build != nil {
+		var ref, digest string
+		err = r.Scan(&u.OrgID, &ref, &digest, jsonTo{&build})
+		if u.Text = pinned(ref, digest); err == nil && build != nil {
 			u.Text, u.Contexts = build.Dockerfile, build.Contexts
 		}
 		return u, err
-	}, `SELECT org_id, image_name, build_info FROM snapshots`)
+	}, `SELECT org_id, image_name, digest, build_info FROM snapshots`)
 	return append(uses, more...), err
+}
+
+// pinned is a reference with what it stood for, once that is known.
+func pinned(ref, digest string) string {
+	if digest == "" {
+		return ref
+	}
+	return ref + "@" + digest
 }

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
+	"daytona/internal/fault"
 	"daytona/internal/objectstore"
 	"daytona/internal/ociregistry"
 )
@@ -247,6 +251,30 @@ func (s *Service) trim(ctx context.Context, prefix string, budget int64) (n int,
 		errs = append(errs, err)
 	}
 	return n, errors.Join(errs...)
+}
+
+var manifest = regexp.MustCompile(`@(sha256:[0-9a-f]{64})`)
+
+// pinned are the manifests that rows name, also where their tags have moved.
+func (s *Service) pinned(ctx context.Context) (map[digest.Digest]bool, error) {
+	if s.Rows == nil {
+		return nil, fault.New(fault.Unavailable, "The server is not ready")
+	}
+	uses, err := s.Rows.UploadsInUse(ctx)
+	out := map[digest.Digest]bool{}
+	for _, u := range uses {
+		for _, m := range manifest.FindAllStringSubmatch(u.Text, -1) {
+			out[digest.Digest(m[1])] = true
+		}
+	}
+	return out, err
+}
+
+// Needed reports whether a snapshot, also one that is switched off, or an image
+// on a runner names an image of the registry.
+func (s *Service) Needed(ctx context.Context, image string) (bool, error) {
+	uses, err := s.Rows.UploadsInUse(ctx)
+	return slices.ContainsFunc(uses, func(u Use) bool { return strings.Contains(u.Text, image) }), err
 }
 
 // Named reports whether any row names a tag, or its digest, under whatever host.

@@ -228,6 +228,50 @@ func TestPushedTags(t *testing.T) {
 	}
 }
 
+// What rows name by digest the registry keeps, and Needed tells of it.
+func TestPinned(t *testing.T) {
+	a, b := digest.FromString("a"), digest.FromString("b")
+	s := service(t, upload.Config{Bucket: buckettest.NewMemory()}, &rows{
+		{Text: "h/daytona/o1/x:1@" + a.String()}, {Text: "FROM h/daytona/o1/y@" + b.String() + "\nRUN true"}, {Text: "h/daytona/o1/z:1"}})
+	got, err := upload.Pinned(s, t.Context())
+	if err != nil || len(got) != 2 || !got[a] || !got[b] {
+		t.Errorf("%v, %v", got, err)
+	}
+	for image, want := range map[string]bool{"daytona/o1/x:1": true, "h/daytona/o1/y@" + b.String(): true, "h/daytona/o1/z:1": true, "h/daytona/o1/w:1": false} {
+		if needed, err := s.Needed(t.Context(), image); err != nil || needed != want {
+			t.Errorf("%s: %t, %v", image, needed, err)
+		}
+	}
+}
+
+// The limit is that of an organization, over all its repositories.
+func TestPushLimit(t *testing.T) {
+	s := service(t, upload.Config{Bucket: buckettest.NewMemory(), RegistryDir: t.TempDir(), PushLimit: 100}, &rows{})
+	defer s.Close()
+	push := func(org, repository string, size int) int {
+		access, err := s.Registry(org)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodPost, "/v2/daytona/"+org+"/"+repository+"/blobs/uploads/", nil)
+		r.SetBasicAuth(access.Username, access.Secret)
+		w := httptest.NewRecorder()
+		s.RegistryHandler().ServeHTTP(w, r)
+		return finishBlob(t, s, access, w.Header().Get("Location"), strings.Repeat(repository, size))
+	}
+	for _, c := range []struct {
+		org, repository string
+		size, want      int
+	}{
+		{"o1", "a", 60, http.StatusCreated}, {"o1", "b", 60, http.StatusRequestEntityTooLarge}, {"o2", "a", 60, http.StatusCreated},
+		{"o1", "c", 30, http.StatusCreated},
+	} {
+		if code := push(c.org, c.repository, c.size); code != c.want {
+			t.Errorf("%s/%s: %d, want %d", c.org, c.repository, code, c.want)
+		}
+	}
+}
+
 // finishBlob ends the upload of a blob.
 func finishBlob(t *testing.T, s *upload.Service, access upload.RegistryAccess, location, body string) int {
 	t.Helper()

@@ -137,6 +137,12 @@ func owns(orgID, repository string) bool {
 	return orgID != "" && strings.HasPrefix(repository, Project+"/"+strings.ToLower(orgID)+"/")
 }
 
+// ownerOf is the start of a repository's name that says whose it is.
+func ownerOf(repository string) string {
+	parts := strings.SplitN(repository, "/", 3)
+	return strings.Join(parts[:min(2, len(parts))], "/")
+}
+
 // May implements ociregistry.Caller.
 func (r robot) May(action ociregistry.Action, repository string) bool {
 	return owns(r.OrgID, repository) && (action == ociregistry.Pull || action == ociregistry.Push && r.Push)

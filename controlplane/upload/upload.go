@@ -51,6 +51,9 @@ type Config struct {
 	// used first. Limit is how many bytes one organization may have there.
 	// 0 is no limit.
 	Budget, Limit int64
+	// PushLimit is how many bytes of pushed images one organization may have; 0
+	// is no limit.
+	PushLimit int64
 	// KeepPushed is how long a pushed tag stays that no snapshot and no image
 	// needs; 0 is for ever.
 	KeepPushed time.Duration
@@ -93,7 +96,9 @@ func New(c Config) (*Service, error) {
 	}
 	key := sha256.Sum256(append([]byte("registry uploads\n"), c.Key...))
 	var err error
-	s.registry, err = ociregistry.New(ociregistry.Config{Dir: c.RegistryDir, Key: key[:], Authenticate: s.Authenticate, Log: c.Log, Now: c.Now})
+	s.registry, err = ociregistry.New(ociregistry.Config{
+		Dir: c.RegistryDir, Key: key[:], Authenticate: s.Authenticate, Limit: c.PushLimit, Owner: ownerOf, Keep: s.pinned, Log: c.Log, Now: c.Now,
+	})
 	return s, err
 }
 

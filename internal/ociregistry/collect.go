@@ -61,8 +61,9 @@ type Report struct{ Manifests, Links, Blobs int }
 // found is what the mark phase knows.
 type found struct {
 	keep      map[digest.Digest]bool
-	manifests []place // without a tag, and not part of an index
-	links     []place // of blobs to which nothing in their repository refers
+	pinned    map[digest.Digest]bool // manifests that need no tag
+	manifests []place                // without a tag, and not part of an index
+	links     []place                // of blobs to which nothing in their repository refers
 }
 
 type place struct {
@@ -89,6 +90,13 @@ func (r *Registry) Collect(ctx context.Context, before time.Time) (Report, error
 	r.manifests.Lock()
 	defer r.manifests.Unlock()
 	f := &found{keep: map[digest.Digest]bool{}}
+	if r.c.Keep != nil {
+		pinned, err := r.c.Keep(ctx)
+		if err != nil {
+			return Report{}, err
+		}
+		f.pinned = pinned
+	}
 	names, err := r.repositories(ctx)
 	if err != nil {
 		return Report{}, err
@@ -129,7 +137,7 @@ func (r *Registry) mark(ctx context.Context, name string, f *found, before time.
 		if err != nil && !unknown(err) {
 			return err
 		}
-		if len(tags) == 0 && !r.leased(d, before) {
+		if len(tags) == 0 && !f.pinned[d] && !r.leased(d, before) {
 			untagged = append(untagged, d)
 			continue
 		}

@@ -54,8 +54,16 @@ type Config struct {
 	// Authenticate returns who shows a name and a password. An error is a
 	// fault: Unauthenticated, or that somebody cannot be asked.
 	Authenticate func(ctx context.Context, name, password string) (Caller, error)
-	Log          *slog.Logger
-	Now          func() time.Time
+	// Keep names manifests that are needed without a tag; nil is none.
+	Keep func(ctx context.Context) (map[digest.Digest]bool, error)
+	// Limit is how many bytes one owner may have; 0 is no limit. Owner is the
+	// start of a repository's name that says whose it is; nil is all of it.
+	Limit int64
+	Owner func(repository string) string
+	// Reserve is how many bytes of the disk pushes leave alone. Defaults to 1 GiB.
+	Reserve int64
+	Log     *slog.Logger
+	Now     func() time.Time
 }
 
 // Registry serves below /v2/.
@@ -69,6 +77,7 @@ type Registry struct {
 	// to, and for writing by a collection.
 	manifests sync.RWMutex
 	leases    leases
+	room      room
 }
 
 // idle is how long a client may leave an upload without a byte.
@@ -98,6 +107,9 @@ var quiet = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })
 func New(c Config) (r *Registry, err error) {
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Reserve == 0 {
+		c.Reserve = 1 << 30
 	}
 	quiet()
 	defer func() {
@@ -143,6 +155,8 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	r.lease(req)
+	w, done := r.bounded(w, req)
+	defer done()
 	if req.Body != nil {
 		req.Body = patience.Body(w, req, idle)
 	}

@@ -34,8 +34,9 @@ func (c caller) May(_ ociregistry.Action, repository string) bool {
 
 type world struct {
 	*ociregistry.Registry
-	url string
-	now func() time.Time
+	url  string
+	now  func() time.Time
+	keep map[digest.Digest]bool
 }
 
 func newWorld(t *testing.T, dir string) *world {
@@ -43,6 +44,7 @@ func newWorld(t *testing.T, dir string) *world {
 	w := &world{now: time.Now}
 	r, err := ociregistry.New(ociregistry.Config{
 		Dir: dir, Key: make([]byte, 32), Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return w.now() },
+		Keep: func(context.Context) (map[digest.Digest]bool, error) { return w.keep, nil },
 		Authenticate: func(_ context.Context, name, password string) (ociregistry.Caller, error) {
 			if password != "good" {
 				return nil, fault.New(fault.Unauthenticated, "unknown")
@@ -293,6 +295,26 @@ func TestCollect(t *testing.T) {
 	if got := again.collect(t, -time.Minute); got != (ociregistry.Report{}) {
 		t.Errorf("just after the start: %+v", got)
 	}
+}
+
+// A manifest that somebody needs stays when its tag moves on.
+func TestCollectPinned(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	c := w.client(t, "a")
+	first, second := layer(t), layer(t)
+	old := c.push("p/a/app", "1", first)
+	c.push("p/a/app", "1", second)
+	w.keep = map[digest.Digest]bool{digest.FromBytes(old): true}
+	if got := w.collect(t, time.Minute); got.Manifests != 0 {
+		t.Errorf("collected %+v", got)
+	}
+	c.want(200, "GET", "/v2/p/a/app/manifests/"+digest.FromBytes(old).String(), "", nil)
+	c.want(200, "GET", "/v2/p/a/app/blobs/"+digest.FromBytes(first).String(), "", nil)
+	w.keep = nil
+	if got := w.collect(t, time.Minute); got.Manifests != 1 {
+		t.Errorf("no longer needed: %+v", got)
+	}
+	c.want(404, "GET", "/v2/p/a/app/manifests/"+digest.FromBytes(old).String(), "", nil)
 }
 
 // An index keeps what it lists.
