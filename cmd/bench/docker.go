@@ -30,7 +30,8 @@ const (
 	bridge      = "docker0"
 )
 
-// startDocker starts the daemon and imports a root file system as its image.
+// startDocker starts the daemon and imports a root file system as its image; nil
+// is none.
 func startDocker(ctx context.Context, dir string, rootfs func(io.Writer) error) (*docker, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err
@@ -56,6 +57,9 @@ func startDocker(ctx context.Context, dir string, rootfs func(io.Writer) error) 
 	go func() { d.exited <- d.daemon.Wait() }()
 	if err := d.wait(ctx); err != nil {
 		return nil, errors.Join(err, d.Close())
+	}
+	if rootfs == nil {
+		return d, nil
 	}
 	if out, err := d.command(ctx, "image", "inspect", "-f", "{{.Id}}", dockerImage).CombinedOutput(); err == nil && len(out) > 0 {
 		return d, nil

@@ -15,14 +15,16 @@ type Report struct {
 	Order    []string          `json:"order"`
 	// Previews are the figures of the ways to a port of a sandbox.
 	Previews map[string]previewResult `json:"previews,omitempty"`
+	// Images are the figures of builds and pulls, by subject.
+	Images map[string]Result `json:"images,omitempty"`
 }
 
 const peer = "docker"
 
-// write prints one row for each figure and subject: median, tails, and the
+// write prints one row for each of some figures and subject: median, tails, and the
 // peer's median divided by ours, so that more than 1 means faster (or smaller)
 // than the peer.
-func (r Report) write(w io.Writer) error {
+func (r Report) write(w io.Writer, figures []string) error {
 	fmt.Fprintf(w, "\n%s, %s\n\n", r.Machine, r.Date)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "figure\tsubject\tn\tfailed\tp50\tp95\tp99\tunit\tpeer/p50\tpeer/p95\t")
