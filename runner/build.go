@@ -320,9 +320,28 @@ func (r *Runner) commitBuild(ctx context.Context, id, name string, change func(*
 	})
 }
 
-// Outdate makes an image count as made from a definition of the past: the next
-// start makes it anew, and it serves until then.
-func Outdate(c *ocispec.ImageConfig) { delete(c.Labels, definitionLabel) }
+// Remake has a snapshot made anew by the next EnsureSnapshots, from its beginning
+// and on a base of that day: base names the image that is there for nothing but to
+// be made upon, "" where it is another snapshot. What is there serves until then.
+// It may be repeated, and a snapshot that is not there is no error.
+func Remake(ctx context.Context, roots Roots, name, base string) error {
+	imgs, err := roots.Images(ctx)
+	if err != nil {
+		return err
+	}
+	for _, img := range imgs {
+		if img.Name == base || strings.HasPrefix(img.Name, checkpointPrefix+name+"/") {
+			if err := roots.RemoveImage(ctx, img.Name); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = roots.Derive(ctx, name, name, func(c *ocispec.ImageConfig) { delete(c.Labels, definitionLabel) })
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	return err
+}
 
 // configure makes an image's configuration say what the definition says.
 func configure(c *ocispec.ImageConfig, def images.Definition) {

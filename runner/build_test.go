@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"daytona/api/runnerapi"
 	"daytona/images"
 	"daytona/internal/fault"
@@ -130,6 +132,52 @@ func TestSnapshotGoesOn(t *testing.T) {
 	}
 	if text, _ := os.ReadFile(file); strings.Count(string(text), "one") != 2 {
 		t.Errorf("after the definition changed: %q", text)
+	}
+}
+
+// TestRemake: a snapshot is made anew, on a new base and from its first step,
+// also where an earlier attempt had got further; the old one serves until then.
+func TestRemake(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "out")
+	cfg := definition(file)
+	cfg.Definition.Steps[0].Keep = true
+	bases := 0
+	var w *world
+	cfg.Base, cfg.MakeBase = "below", func(ctx context.Context, name string, _ func(string)) error {
+		bases++
+		_, err := w.roots.Derive(ctx, snapshot, name, func(*ocispec.ImageConfig) {})
+		return err
+	}
+	w = newWorld(t, func(c *runner.Config) { c.Snapshots = []*runner.SnapshotConfig{cfg} })
+	if err := runner.Remake(t.Context(), w.roots, "made", "below"); err != nil {
+		t.Errorf("before it was ever made: %v", err)
+	}
+	if err := w.EnsureSnapshots(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := runner.Remake(t.Context(), w.roots, "made", "below"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.create(spec(func(s *runnerapi.Spec) { s.Snapshot = "made" }))
+	good := cfg.Definition.Steps[1].Script
+	cfg.Definition.Steps[1].Script = "#!/bin/sh\nexit 7\n"
+	if err := w.EnsureSnapshots(t.Context()); err == nil {
+		t.Fatal("the second step failed")
+	}
+	w.create(spec(func(s *runnerapi.Spec) { s.Snapshot = "made" }))
+	if err := runner.Remake(t.Context(), w.roots, "made", "below"); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Definition.Steps[1].Script = good
+	for range 2 {
+		if err := w.EnsureSnapshots(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text, _ := os.ReadFile(file); string(text) != "one mirror\ntwo\none mirror\none mirror\ntwo\n" || bases != 3 {
+		t.Errorf("the steps wrote %q, on %d bases", text, bases)
 	}
 }
 

@@ -11,8 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"daytona/images"
-	"daytona/internal/fault"
-	"daytona/runner"
+	"daytona/runner/local"
 	"daytona/runner/rootfs"
 )
 
@@ -22,8 +21,9 @@ func ownSnapshotsCommand() *cobra.Command {
 		Use:   "rebuild NAME...",
 		Short: "Have snapshots made anew by the next start",
 		Long: `Have snapshots made anew by the next start of the server, such as daytona-slim
-for the packages of today. The old ones serve until the new ones are ready.
-The server must not be running.`,
+for the packages of today. The old ones serve until the new ones are ready. What
+is made on top of them stays as it is: name it too, as in: rebuild daytona-slim
+daytona-full. The server must not be running.`,
 	}
 	snapshot.AddCommand(withSettings(rebuild, func(cmd *cobra.Command, s *settings) error {
 		return rebuildSnapshots(cmd, s, cmd.Flags().Args())
@@ -34,6 +34,9 @@ The server must not be running.`,
 
 // rebuildSnapshots marks images as out of date.
 func rebuildSnapshots(cmd *cobra.Command, s *settings, names []string) (err error) {
+	if _, err := images.Named(names...); err != nil {
+		return err
+	}
 	lock, err := lockData(s.Data)
 	if errors.Is(err, errLocked) {
 		return fmt.Errorf("%w. Stop it first, and start it again afterwards", err)
@@ -47,14 +50,10 @@ func rebuildSnapshots(cmd *cobra.Command, s *settings, names []string) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := local.Remake(cmd.Context(), store, names...); err != nil {
+		return err
+	}
 	for _, name := range names {
-		if _, err := images.Named(name); err != nil {
-			return err
-		}
-		_, err := store.Derive(cmd.Context(), name, name, runner.Outdate)
-		if err != nil && !fault.Is(err, fault.NotFound) { // else it is to be made anyway
-			return err
-		}
 		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is made by the next start of: daytona server --snapshots %s\n", name, name); err != nil {
 			return err
 		}

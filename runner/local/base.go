@@ -23,6 +23,25 @@ const DefaultBaseImage = "docker.io/library/debian:bookworm-slim"
 // baseName is the name of the base in the store of images.
 const baseName = "debian-base"
 
+// Remake has snapshots made anew by the next start; names must be those of
+// definitions.
+func Remake(ctx context.Context, store *rootfs.Store, names ...string) error {
+	for _, name := range names {
+		defs, err := images.Named(name)
+		if err != nil {
+			return err
+		}
+		base := ""
+		if defs[len(defs)-1].Base == "" {
+			base = baseName
+		}
+		if err := runner.Remake(ctx, store, name, base); err != nil {
+			return fmt.Errorf("snapshot %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
 // hostCA is where Debian keeps the certificates that the host trusts.
 const hostCA = "/etc/ssl/certs/ca-certificates.crt"
 
