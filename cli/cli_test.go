@@ -94,18 +94,6 @@ func TestForms(t *testing.T) {
 	}
 }
 
-func TestHelp(t *testing.T) {
-	for _, words := range []string{"", "sandbox", "sandbox create", "exec", "snapshot push", "mcp init"} {
-		a, out := testApp()
-		root := a.Root()
-		root.SetArgs(append(strings.Fields(words), "--help"))
-		if code := a.Run(t.Context(), root); code != 0 {
-			t.Fatalf("%s --help: code %d", words, code)
-		}
-		golden(t, "help"+strings.ReplaceAll(" "+words, " ", "-")+".txt", out.String())
-	}
-}
-
 func TestPick(t *testing.T) {
 	o := func(id, name string) api.Organization {
 		return api.Organization{DocsEraOrganization: api.DocsEraOrganization{ID: id, Name: name}}

@@ -67,7 +67,8 @@ func Markdown(w io.Writer, cmd *cobra.Command) {
 		fmt.Fprintf(w, "```shell\n%s\n```\n\n", unindent(cmd.Example))
 	}
 	cmd.InitDefaultHelpFlag()
-	if cmd.HasFlags() && cmd.Flags().Lookup("data") != nil && cmd.Flags().Lookup("listen") != nil {
+	f := cmd.Flags().Lookup("listen")
+	if f != nil && !f.Hidden && cmd.Flags().Lookup("data") != nil && !partly(cmd) {
 		fmt.Fprint(w, "Options: see [configuration.md](configuration.md).\n\n")
 		return
 	}
@@ -83,12 +84,21 @@ func Markdown(w io.Writer, cmd *cobra.Command) {
 		fmt.Fprintf(w, "| `--%s` | %s | %s |\n", f.Name, short, cell.Replace(f.Usage))
 	})
 	fmt.Fprintln(w)
+	if partly(cmd) {
+		fmt.Fprint(w, "The other options of [configuration.md](configuration.md) are taken as well.\n\n")
+	}
 	for _, child := range cmd.Commands() {
 		if !child.IsAvailableCommand() || child.Hidden || child.Name() == "help" {
 			continue
 		}
 		Markdown(w, child)
 	}
+}
+
+// partly says whether a command takes more options of the server than it shows.
+func partly(cmd *cobra.Command) bool {
+	f := cmd.Flags().Lookup("log-level")
+	return f != nil && f.Hidden
 }
 
 // cell keeps a cell of a table one, and words in angle brackets visible.

@@ -42,6 +42,18 @@ func (a *App) show(format string, value any) error {
 	return err
 }
 
+// Present prints a list: as a table of rows, or the value itself in a format.
+func (a *App) Present(format string, value any, headers []string, rows [][]string) error {
+	if format != "" {
+		return a.show(format, value)
+	}
+	a.table(headers, rows)
+	return nil
+}
+
+// FormatFlag adds --format to a command.
+func FormatFlag(cmd *cobra.Command, format *string) { formatFlag(cmd, format) }
+
 // toYAML writes JSON as YAML, in its order, with names in lower case, as this
 // command line has always printed them.
 func toYAML(data []byte) ([]byte, error) {
@@ -159,8 +171,7 @@ func (a *App) print(text string) {
 }
 
 func (a *App) colored() bool {
-	_, off := a.Env("NO_COLOR")
-	return a.Terminal && !off && a.getenv("TERM") != "dumb"
+	return a.Terminal && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"
 }
 
 func (a *App) bold(text string) string {

@@ -8,5 +8,5 @@ import (
 
 // serverCommands are those that run a server or look after it.
 func serverCommands(app *cli.App) []*cobra.Command {
-	return []*cobra.Command{serverCommand(), proxyCommand(), downCommand(), adminCommand(app), doctorCommand(), trustCommand(), objectStore()}
+	return []*cobra.Command{serverCommand(), proxyCommand(), runnerCommand(), downCommand(), adminCommand(app), doctorCommand(app), trustCommand(), objectStore()}
 }

@@ -47,7 +47,7 @@ func optionTables() string {
 	_, set := declare()
 	var b strings.Builder
 	group := ""
-	for _, o := range set.All() {
+	for _, o := range byGroup(set.All()) {
 		if o.Group != group {
 			group = o.Group
 			fmt.Fprintf(&b, "\n### %s\n\n| flag | variable | default | what |\n|---|---|---|---|\n", group)

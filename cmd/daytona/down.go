@@ -33,7 +33,7 @@ of the server they can be started again. Networks and firewall rules are removed
 from the host.`,
 	}, func(cmd *cobra.Command, s *settings) error {
 		return down(cmd.Context(), s, cmd.OutOrStdout())
-	})
+	}, "data", "config", "cgroup-parent", "network-prefix", "network-range", "network-range6", "isolation", "shutdown-timeout")
 }
 
 func down(ctx context.Context, s *settings, out io.Writer) error {

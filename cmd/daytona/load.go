@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,10 +18,14 @@ import (
 )
 
 // withSettings gives a command the server's options and hands it the settings
-// that are in force.
-func withSettings(cmd *cobra.Command, work func(cmd *cobra.Command, s *settings) error) *cobra.Command {
+// that are in force. Help tells of the options that are shown, without any of
+// all; the others work, too.
+func withSettings(cmd *cobra.Command, work func(cmd *cobra.Command, s *settings) error, shown ...string) *cobra.Command {
 	s, set := declare()
 	set.Flags(cmd.Flags())
+	for _, o := range set.All() {
+		cmd.Flags().Lookup(o.Name).Hidden = len(shown) > 0 && !slices.Contains(shown, o.Name)
+	}
 	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), help(cmd, set)) })
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -58,12 +63,25 @@ func load(set *options.Set, s *settings, flags *pflag.FlagSet, env func(string) 
 	return nil
 }
 
-// help is the text of --help: every option with its names and default, by group.
+// help is the text of --help: options with their names and defaults, by group.
 func help(cmd *cobra.Command, set *options.Set) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\nUsage:\n  %s\n", cmd.Long, cmd.UseLine())
-	group := ""
-	for _, o := range set.All() {
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !set.Has(f.Name) {
+			own.AddFlag(f)
+		}
+	})
+	if own.HasFlags() {
+		fmt.Fprintf(&b, "\nThis command:\n%s", own.FlagUsages())
+	}
+	group, more := "", false
+	for _, o := range byGroup(set.All()) {
+		if f := cmd.Flags().Lookup(o.Name); f != nil && f.Hidden {
+			more = true
+			continue
+		}
 		if o.Group != group {
 			group = o.Group
 			fmt.Fprintf(&b, "\n%s:\n", group)
@@ -75,17 +93,25 @@ func help(cmd *cobra.Command, set *options.Set) string {
 		}
 		fmt.Fprintf(&b, "\n      env %s\n", set.Env(o.Name))
 	}
-	own := pflag.NewFlagSet("", pflag.ContinueOnError)
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if !set.Has(f.Name) {
-			own.AddFlag(f)
-		}
-	})
-	if own.HasFlags() {
-		fmt.Fprintf(&b, "\nThis command:\n%s", own.FlagUsages())
+	if more {
+		b.WriteString("\nThe other options of \"daytona server\" are taken as well, and its configuration file.\n")
+		return b.String()
 	}
 	b.WriteString("\nA flag outweighs the environment, the environment the configuration file.\n")
 	return b.String()
+}
+
+// byGroup puts the options of each group together.
+func byGroup(all []*options.Option) []*options.Option {
+	first := map[string]int{}
+	for i, o := range all {
+		if _, ok := first[o.Group]; !ok {
+			first[o.Group] = i
+		}
+	}
+	out := slices.Clone(all)
+	slices.SortStableFunc(out, func(a, b *options.Option) int { return first[a.Group] - first[b.Group] })
+	return out
 }
 
 func indent(text string) string {

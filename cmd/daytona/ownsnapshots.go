@@ -27,7 +27,7 @@ daytona-full. The server must not be running.`,
 	}
 	snapshot.AddCommand(withSettings(rebuild, func(cmd *cobra.Command, s *settings) error {
 		return rebuildSnapshots(cmd, s, cmd.Flags().Args())
-	}))
+	}, whichServer...))
 	rebuild.Args = cobra.MinimumNArgs(1)
 	return snapshot
 }

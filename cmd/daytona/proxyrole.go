@@ -76,7 +76,7 @@ of the server, so keep it as you keep the database.`,
 		}
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), key)
 		return err
-	})
+	}, whichServer...)
 }
 
 // role is what a proxy needs beside the settings that it shares with a server.

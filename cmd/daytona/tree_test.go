@@ -50,6 +50,44 @@ func TestCommandsAreDocumented(t *testing.T) {
 	}
 }
 
+// TestHelp holds what --help prints, for every command of the tree.
+func TestHelp(t *testing.T) {
+	var all strings.Builder
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		app, err := cli.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		app.Out, app.Err, app.Terminal = &out, &out, false
+		root := rootCommand(app)
+		root.SetArgs(append(strings.Fields(c.CommandPath())[1:], "--help"))
+		if c.DisableFlagParsing || c.Name() == "help" {
+			return
+		}
+		if code := app.Run(t.Context(), root); code != 0 {
+			t.Errorf("%s --help: code %d", c.CommandPath(), code)
+		}
+		all.WriteString("$ " + c.CommandPath() + " --help\n" + out.String() + "\n")
+		for _, child := range c.Commands() {
+			visit(child)
+		}
+	}
+	visit(tree(t))
+	const path = "testdata/help.txt"
+	want, err := os.ReadFile(path)
+	if err == nil && string(want) == all.String() {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s is stale (%v): run go test ./cmd/daytona -run Help -update", path, err)
+	}
+	if err := os.WriteFile(path, []byte(all.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestEveryCommandExplainsItself: each has a line of help, flags with texts, and
 // a man page.
 func TestEveryCommandExplainsItself(t *testing.T) {
@@ -92,7 +130,8 @@ func TestDocumentedTree(t *testing.T) {
 		"snapshot list": "format limit page", "snapshot push": "cpu disk entrypoint memory name", "version": "",
 		"volume create": "size", "volume list": "format", "volume get": "format", "volume delete": "",
 		"create": "snapshot", "list": "cursor", "info": "format", "start": "", "stop": "force", "delete": "all", "archive": "", "exec": "cwd", "ssh": "expires", "preview-url": "port",
-		"server": "data", "down": "data", "admin key create": "name", "doctor": "data",
+		"server": "data", "down": "data", "admin key create": "name user expires", "admin key list": "format user", "admin key delete": "name user",
+		"admin user create": "email name role", "admin user list": "format", "admin quota show": "format", "doctor": "data format", "runner": "",
 	} {
 		c, rest, err := tree(t).Find(strings.Fields(path))
 		if err != nil || len(rest) > 0 {

@@ -83,7 +83,11 @@ func TestBootstrap(t *testing.T) {
 	if planted || err != nil {
 		t.Errorf("second start: %v, %v", planted, err)
 	}
-	again, err := w.s.CreateAdminKey(w.ctx, "")
+	who, err := w.s.Find(w.ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, again, err := w.s.CreateKeyOf(w.ctx, who, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
