@@ -103,7 +103,12 @@ var shells = []string{"bash", "zsh", "fish", "powershell"}
 func script(root *cobra.Command, shell string, to io.Writer) error {
 	switch shell {
 	case "bash":
-		return root.GenBashCompletionV2(to, true)
+		var text bytes.Buffer
+		if err := root.GenBashCompletionV2(&text, true); err != nil {
+			return err
+		}
+		_, err := io.WriteString(to, withoutPackage(text.String()))
+		return err
 	case "zsh":
 		return root.GenZshCompletion(to)
 	case "fish":
@@ -112,6 +117,34 @@ func script(root *cobra.Command, shell string, to io.Writer) error {
 		return root.GenPowerShellCompletionWithDesc(to)
 	}
 	return usage("unsupported shell type %q: must be one of %s", shell, strings.Join(shells, ", "))
+}
+
+// withoutPackage has a script for bash work also where the package
+// bash-completion is not installed, which alone has the function that it calls.
+func withoutPackage(script string) string {
+	const call = "    _get_comp_words_by_ref \"$@\" cur prev words cword\n"
+	return strings.Replace(script, call, `    if declare -F _get_comp_words_by_ref >/dev/null 2>&1; then
+        _get_comp_words_by_ref "$@" cur prev words cword
+        return
+    fi
+    # Bash breaks words at = and :, which are parts of words here.
+    local rest=${COMP_LINE:0:COMP_POINT} i part
+    words=()
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        if [[ i -eq 0 || $rest == [[:space:]]* || -z $rest ]]; then
+            words+=("")
+        fi
+        rest=${rest#"${rest%%[![:space:]]*}"}
+        part=${COMP_WORDS[i]}
+        [[ i -lt COMP_CWORD ]] || part=$rest
+        words[${#words[@]}-1]+=$part
+        rest=${rest#"$part"}
+    done
+    cword=$((${#words[@]} - 1))
+    cur=${words[cword]}
+    prev=
+    ((cword == 0)) || prev=${words[cword-1]}
+`, 1)
 }
 
 // completionHelper prints a script, for those who keep such files themselves.

@@ -26,7 +26,8 @@ func TestCLI(t *testing.T) {
 			env.Vars = append(env.Vars,
 				"HOME="+env.WorkDir+"/home", "DAYTONA_CONFIG_DIR="+env.WorkDir+"/config",
 				"DAYTONA_API_URL="+shared.api.url, "DAYTONA_API_KEY="+shared.api.key, "URL="+shared.api.url, "KEY="+shared.api.key,
-				"PATH="+filepath.Join(repo, "bin")+":"+os.Getenv("PATH"), "BOX="+box)
+				"PATH="+filepath.Join(repo, "bin")+":"+os.Getenv("PATH"), "BOX="+box,
+				"TYPE="+filepath.Join(repo, "cmd", "daytona", "testdata", "type.zsh"))
 			env.Defer(func() { cleanCLI(t, box) })
 			return os.MkdirAll(filepath.Join(env.WorkDir, "home"), 0o755)
 		},

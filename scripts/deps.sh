@@ -14,7 +14,7 @@ packages() {
     test)  packages run
            echo postgresql git curl python3-venv python3-matplotlib python3-numpy python3-pil nodejs busybox-static \
                 btrfs-progs iproute2 nftables procps htop vim-tiny xvfb jwm xterm skopeo \
-                chromium openssh-client ;;
+                chromium openssh-client zsh fish ;;
     bench) packages run; echo docker.io iptables nginx-light busybox-static ;;
     *)     echo "deps.sh: unknown group '$1' (run, test, bench)" >&2; exit 2 ;;
   esac
