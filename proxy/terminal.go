@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +21,7 @@ import (
 
 	"daytona/api/proxyapi"
 	"daytona/internal/fault"
+	"daytona/internal/lazyregexp"
 	"daytona/proxy/activity"
 )
 
@@ -75,7 +75,7 @@ func (t *terminal) file(w http.ResponseWriter, r *http.Request, name string) {
 }
 
 // validSession is a name that the page makes.
-var validSession = regexp.MustCompile(`^web-[a-z0-9]{8,64}$`)
+var validSession = lazyregexp.New(`^web-[a-z0-9]{8,64}$`)
 
 // Close codes of the socket, beside the usual ones.
 const statusEnded websocket.StatusCode = 4000 // the shell has ended

@@ -2,17 +2,17 @@ package runner
 
 import (
 	"net/netip"
-	"regexp"
 	"strings"
 
 	"daytona/api/runnerapi"
 	"daytona/internal/domains"
 	"daytona/internal/fault"
+	"daytona/internal/lazyregexp"
 )
 
 // idPattern is what an id may be: it becomes a host name, a directory and part
 // of a cgroup's name.
-var idPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9-]{0,62}$`)
+var idPattern = lazyregexp.New(`^[a-zA-Z0-9][a-zA-Z0-9-]{0,62}$`)
 
 // limits of a spec that no host can mean seriously, in the spec's units.
 const (

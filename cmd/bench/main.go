@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	bin := flags.String("bin", "bin", "folder of the built programs")
 	data := flags.String("data", ".cache/bench", "data directory; kept, so that the snapshot is made once")
-	only := flags.String("only", "gvisor,runc,docker,previews,images", "what to measure, in this order")
+	only := flags.String("only", "gvisor,runc,docker,previews,images,cli", "what to measure, in this order")
 	out := flags.String("json", ".cache/bench/report.json", "where to write the report as JSON")
 	quick := flags.Bool("quick", false, "few rounds: to see that it works, not to quote")
 	idle := flags.Int("idle", 0, "how many sandboxes shall lie idle together, such as 500, which takes minutes (default 100, with --quick 10)")
@@ -81,9 +81,18 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
+	if slices.Contains(report.Order, cliSubject) {
+		report.Order = slices.DeleteFunc(report.Order, func(name string) bool { return name == cliSubject })
+		if report.CLI, err = measureCLI(ctx, *bin, *quick); err != nil {
+			return err
+		}
+		if err := writeCLI(os.Stdout, report.CLI); err != nil {
+			return err
+		}
+	}
 	for _, name := range report.Order {
 		if !slices.Contains([]string{"gvisor", "runc", peer}, name) {
-			return fmt.Errorf("--only %q: choose of gvisor, runc, docker, previews, images", name)
+			return fmt.Errorf("--only %q: choose of gvisor, runc, docker, previews, images, cli", name)
 		}
 		var subject Subject
 		if name == peer {

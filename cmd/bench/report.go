@@ -17,6 +17,8 @@ type Report struct {
 	Previews map[string]previewResult `json:"previews,omitempty"`
 	// Images are the figures of builds and pulls, by subject.
 	Images map[string]Result `json:"images,omitempty"`
+	// CLI is how long the command line takes to start and end.
+	CLI []cliResult `json:"cli,omitempty"`
 }
 
 const peer = "docker"

@@ -3,7 +3,6 @@ package snapshot
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -12,6 +11,7 @@ import (
 
 	"daytona/controlplane/org"
 	"daytona/internal/fault"
+	"daytona/internal/lazyregexp"
 )
 
 // Limits on what a request may carry.
@@ -47,8 +47,8 @@ type BuildRequest struct {
 }
 
 var (
-	nameRule    = regexp.MustCompile(`^[A-Za-z0-9_.:/-]+$`)
-	contextRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	nameRule    = lazyregexp.New(`^[A-Za-z0-9_.:/-]+$`)
+	contextRule = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 	moving      = []string{"latest", "lts", "stable"}
 )
 

@@ -9,11 +9,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
 	"daytona/internal/fault"
+	"daytona/internal/lazyregexp"
 	"daytona/internal/objectstore"
 	"daytona/internal/ociregistry"
 	"daytona/internal/s3gate"
@@ -155,7 +155,7 @@ func (s *Service) ContextURL(ctx context.Context, orgID, hash string) (string, e
 // Check says whether object storage works.
 func (s *Service) Check(ctx context.Context) error { return s.c.Bucket.Check(ctx) }
 
-var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
+var name = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
 
 // Archives is what the keys of archived sandboxes begin with. They share the bucket
 // with uploads, are in no client's reach, and no budget of uploads counts or

@@ -2,10 +2,10 @@ package oci
 
 import (
 	"debug/buildinfo"
-	"regexp"
 	"time"
 
 	"daytona/internal/fault"
+	"daytona/internal/lazyregexp"
 )
 
 // EngineInfo reads from an engine's executable which Go module it was built
@@ -32,7 +32,7 @@ func EngineInfo(path string) (mod, version string, date time.Time, err error) {
 
 // pseudoVersion matches the end of a version that Go made from a commit: the
 // commit's time in UTC and the start of its hash.
-var pseudoVersion = regexp.MustCompile(`[-.](\d{14})-[0-9a-f]{12}$`)
+var pseudoVersion = lazyregexp.New(`[-.](\d{14})-[0-9a-f]{12}$`)
 
 func versionDate(version string) time.Time {
 	m := pseudoVersion.FindStringSubmatch(version)

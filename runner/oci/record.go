@@ -7,11 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"time"
 
 	"daytona/api/runnerapi"
 	"daytona/internal/fault"
+	"daytona/internal/lazyregexp"
 )
 
 // Phases of a container. Whether it still runs is for the kernel to say.
@@ -45,7 +45,7 @@ const (
 	engineDir  = "engine"   // the engine's state
 )
 
-var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
+var validID = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
 
 // checkID refuses ids that could name anything but a directory of their own.
 func checkID(id string) error {

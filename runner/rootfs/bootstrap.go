@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
 
 	"daytona/internal/fault"
+	"daytona/internal/lazyregexp"
 )
 
 // BootstrapOptions say which Debian to bootstrap.
@@ -31,9 +31,9 @@ type BootstrapOptions struct {
 const mmdebstrap = "mmdebstrap"
 
 var (
-	suiteRule   = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
-	packageRule = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]{0,127}$`)
-	mirrorRule  = regexp.MustCompile(`^https?://[^\s"'\\]+$`)
+	suiteRule   = lazyregexp.New(`^[a-z][a-z0-9-]{0,63}$`)
+	packageRule = lazyregexp.New(`^[a-z0-9][a-z0-9.+-]{0,127}$`)
+	mirrorRule  = lazyregexp.New(`^https?://[^\s"'\\]+$`)
 )
 
 // Bootstrap makes a minimal Debian root file system from packages and returns

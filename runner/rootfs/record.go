@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
 	"daytona/internal/fault"
+	"daytona/internal/lazyregexp"
 )
 
 // RootSpec is what a root shall be. It does not change after Create.
@@ -46,8 +46,8 @@ const (
 )
 
 var (
-	idRule   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-	nameRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,254}$`)
+	idRule   = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	nameRule = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,254}$`)
 )
 
 func (r record) spec() RootSpec {
