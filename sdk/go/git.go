@@ -234,3 +234,29 @@ func (g *Git) SetConfig(ctx context.Context, path, key, value, scope string) err
 		Scope string `json:"scope,omitempty"`
 	}{key, value, path, scope}, "config")
 }
+
+// SetUser sets the author of commits that name none. With path "" it is for every
+// repository of the sandbox's user.
+func (g *Git) SetUser(ctx context.Context, path, name, email string) error {
+	scope := ""
+	if path == "" {
+		scope = "global"
+	}
+	return g.post(ctx, struct {
+		Name  string `json:"name"`
+		Email string `json:"email"`
+		Path  string `json:"path,omitempty"`
+		Scope string `json:"scope,omitempty"`
+	}{name, email, path, scope}, "config", "user")
+}
+
+// StoreCredentials has git use credentials for a host from now on. They lie in
+// the sandbox in plain text, where whatever runs in it can read them; Clone, Pull
+// and Push take credentials that are kept nowhere. A host "" is github.com.
+func (g *Git) StoreCredentials(ctx context.Context, host, username, password string) error {
+	return g.post(ctx, struct {
+		Username string `json:"username"`
+		Password string `json:"password"`
+		Host     string `json:"host,omitempty"`
+	}{username, password, host}, "credentials")
+}

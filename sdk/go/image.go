@@ -37,6 +37,9 @@ type contextEntry struct {
 // ImageFrom begins with an image that a registry has.
 func ImageFrom(name string) *Image { return &Image{lines: []string{"FROM " + name}} }
 
+// ImageDebianSlim begins an image with Debian and Python, such as "3.13".
+func ImageDebianSlim(python string) *Image { return ImageFrom("python:" + python + "-slim-bookworm") }
+
 // ImageFromDockerfile takes a Dockerfile as it stands. What its COPY and ADD
 // lines take from the disk is sent along, as far as .dockerignore lets it;
 // contextDir is where they count from, "" for the Dockerfile's own directory.
@@ -173,6 +176,12 @@ func (i *Image) PipInstall(packages ...string) *Image {
 		packages[n] = ShellQuote(packages[n])
 	}
 	return i.line("RUN python -m pip install %s", strings.Join(packages, " "))
+}
+
+// PipInstallFrom installs the Python packages that a local requirements file
+// lists.
+func (i *Image) PipInstallFrom(requirements string) *Image {
+	return i.AddLocalFile(requirements, "/.requirements.txt").line("RUN python -m pip install -r /.requirements.txt")
 }
 
 // Env sets variables.

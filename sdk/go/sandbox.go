@@ -327,6 +327,19 @@ func (s *Sandbox) awaitBuilt(ctx context.Context) error {
 	return err
 }
 
+// SetNetwork changes what the sandbox may reach; it is in force, for open
+// connections too, when it returns. What is nil stays as it is.
+func (s *Sandbox) SetNetwork(ctx context.Context, n api.UpdateSandboxNetworkSettings) error {
+	var out api.Sandbox
+	if err := s.client.call(ctx, request{method: http.MethodPost, url: s.path("network-settings"), in: n, out: &out, again: true}); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.info = out
+	return nil
+}
+
 // SetLabels replaces all labels.
 func (s *Sandbox) SetLabels(ctx context.Context, labels map[string]string) error {
 	if labels == nil {
