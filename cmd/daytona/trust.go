@@ -138,7 +138,7 @@ func (s trustStore) change(w io.Writer, cert *x509.Certificate, file string, rem
 	if err != nil {
 		return err
 	}
-	if out, err := exec.Command(s.update[0], s.update[1:]...).CombinedOutput(); err != nil { // #nosec G204 -- of the table
+	if out, err := exec.Command(s.update[0], s.update[1:]...).CombinedOutput(); err != nil { //nolint:noctx // of the table; it ends by itself
 		return fmt.Errorf("%s: %w\n%s", s.update[0], err, out)
 	}
 	if remove {

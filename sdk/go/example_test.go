@@ -29,7 +29,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer sandbox.Delete(ctx)
+	defer sandbox.Delete(ctx) //nolint:errcheck // an example
 	run, err := sandbox.Process.RunCode(ctx, `print(sum(range(10)))`)
 	if err != nil {
 		log.Fatal(err)
@@ -79,7 +79,7 @@ func ExampleClient_Create() {
 		Labels:   map[string]string{"team": "docs"},
 		AutoStop: new(30),
 	}))
-	defer sandbox.Delete(ctx)
+	defer sandbox.Delete(ctx) //nolint:errcheck // an example
 	info := sandbox.Info()
 	fmt.Println(info.State, info.Labels["team"], info.AutoStopInterval)
 	fmt.Print(must(sandbox.Process.Run(ctx, "echo $GREETING")).Output)
@@ -179,7 +179,7 @@ func ExampleProcess_OpenPTY() {
 	ctx, sandbox, done := create()
 	defer done()
 	terminal := must(sandbox.Process.OpenPTY(ctx, daytona.PTYOptions{Cols: 100, Rows: 30}))
-	defer terminal.Close()
+	defer terminal.Close() //nolint:errcheck // an example
 	must(io.WriteString(terminal, "stty size; exit 7\n"))
 	shown := must(io.ReadAll(terminal))
 	code, err := terminal.Wait()
@@ -326,7 +326,7 @@ func ExampleSandbox_SignedPreviewURL() {
 	}
 	link := must(sandbox.SignedPreviewURL(ctx, 3000, time.Minute))
 	see := func() (int, string) {
-		res := must(browser.Get(link.URL))
+		res := must(browser.Get(link.URL)) //nolint:bodyclose // in the next line
 		defer res.Body.Close()
 		return res.StatusCode, string(must(io.ReadAll(res.Body)))
 	}
@@ -453,11 +453,11 @@ func ExampleSnapshots_Create() {
 		Name: name, Image: image, Resources: daytona.Resources{CPU: 1, Memory: 1, Disk: 3},
 		OnLog: func(text string) { log.WriteString(text) },
 	}))
-	defer client.Snapshots.Delete(ctx, snapshot.ID)
+	defer client.Snapshots.Delete(ctx, snapshot.ID) //nolint:errcheck // an example
 	fmt.Println(snapshot.State, strings.Contains(log.String(), "this is in the log"))
 
 	sandbox := must(client.Create(ctx, daytona.CreateParams{Snapshot: name}))
-	defer sandbox.Delete(ctx)
+	defer sandbox.Delete(ctx) //nolint:errcheck // an example
 	run := must(sandbox.Process.Run(ctx, "cat /srv/greeting.txt"))
 	fmt.Println(run.Output == "hello from "+name+"\n")
 
@@ -484,7 +484,7 @@ ENTRYPOINT ["sh", "-c", "echo ready; sleep 1000"]
 `), 0o644))
 	check(os.WriteFile(filepath.Join(dir, "busybox"), must(os.ReadFile("/bin/busybox")), 0o755))
 	sandbox := must(client.Create(ctx, daytona.CreateParams{Image: daytona.ImageFromDockerfile(filepath.Join(dir, "Dockerfile"), "")}))
-	defer sandbox.Delete(ctx)
+	defer sandbox.Delete(ctx) //nolint:errcheck // an example
 	for chunk, err := range sandbox.Process.FollowEntrypoint(ctx) {
 		check(err)
 		fmt.Print(string(chunk.Text))
@@ -511,7 +511,7 @@ func ExampleComputer() {
 	ctx := context.Background()
 	client := must(daytona.New())
 	sandbox := must(client.Create(ctx, daytona.CreateParams{Snapshot: "daytona-desktop"}))
-	defer sandbox.Delete(ctx)
+	defer sandbox.Delete(ctx) //nolint:errcheck // an example
 	computer := sandbox.Computer
 	check(computer.Start(ctx))
 	check(computer.MoveMouse(ctx, daytona.Point{X: 40, Y: 50}))

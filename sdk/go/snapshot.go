@@ -182,7 +182,7 @@ func (c *Client) followBuild(ctx context.Context, target string, log func(string
 	// There is no log before the build has been taken up.
 	err := c.poll(ctx, "no log of the build", func(ctx context.Context) (bool, error) {
 		var err error
-		res, err = c.send(context.WithoutCancel(ctx), request{method: http.MethodGet, url: target, query: url.Values{"follow": {"true"}}, again: true})
+		res, err = c.send(context.WithoutCancel(ctx), request{method: http.MethodGet, url: target, query: url.Values{"follow": {"true"}}, again: true}) //nolint:bodyclose // closed below
 		if errors.Is(err, ErrNotFound) {
 			return false, nil
 		}
