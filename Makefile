@@ -86,6 +86,7 @@ bench-api: ## Measure the control plane alone with 10,000 sandboxes: requests a 
 .PHONY: chaos
 chaos: deps-test engines build ## Break everything for twenty minutes, and see that nothing is lost
 	@$(GOBUILD) -o bin/chaos ./cmd/chaos
+	@if [[ " $(CHAOS) " == *" --clock "* ]]; then $(STEP) "compiling the server with a clock that jumps" scripts/clock.sh bin/daytona-clock; fi
 	@bin/chaos $(CHAOS)
 
 .PHONY: lint

@@ -41,6 +41,8 @@ func run(ctx context.Context, args []string) (err error) {
 	warm := flags.Int("warm", 2, "sandboxes kept ready")
 	seed := flags.Uint64("seed", uint64(time.Now().UnixNano()), "draws operations and faults")
 	postgres := flags.Bool("postgres", false, "keep the server's rows in PostgreSQL, which is killed as well")
+	s3 := flags.Bool("s3", false, "keep objects in an S3 outside the server, which fails, hangs and lies")
+	jumps := flags.Bool("clock", false, "make the server's clock jump; build it first: scripts/clock.sh bin/daytona-clock")
 	size := flags.Int("disk", 24, "GiB of the disk")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -59,7 +61,7 @@ func run(ctx context.Context, args []string) (err error) {
 
 	config := chaos.Config{
 		Snapshot: snapshot, Server: s, Host: footprint.Server{Data: s.dir, CgroupParent: cgroupParent, NetworkPrefix: networkPrefix},
-		Fill: d.fill, Archive: true, Seed: *seed, For: *length, Every: *every, Workers: *workers, Boxes: *boxes, Say: say,
+		Faults: []chaos.Fault{{Name: "disk full", Begin: d.fill}}, Archive: true, Seed: *seed, For: *length, Every: *every, Workers: *workers, Boxes: *boxes, Say: say,
 	}
 	if *postgres {
 		pg, err := testpg.New(ctx)
@@ -68,6 +70,21 @@ func run(ctx context.Context, args []string) (err error) {
 		}
 		defer pg.Stop()
 		s.database, config.Postgres = pg.DSN("postgres"), pg
+	}
+	if *s3 {
+		objects, err := openStore(ctx, *bin, filepath.Join(root, "objects"))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = objects.close() }()
+		s.objects, config.Faults = objects, append(config.Faults, objects.faults()...)
+	}
+	if *jumps {
+		c, err := openClock(root)
+		if err != nil {
+			return err
+		}
+		s.bin, s.clock, config.Faults = s.bin+"-clock", c.file, append(config.Faults, c.faults()...)
 	}
 	if err := s.listen(ctx); err != nil {
 		return err

@@ -27,6 +27,8 @@ const (
 type server struct {
 	bin, dir, log string
 	database      string // "": SQLite
+	objects       *store // nil: the server's own
+	clock         string // file of the clock, "" when it doesn't jump
 	warm          int
 	address       string
 	url, key      string
@@ -61,7 +63,13 @@ func (s *server) Start(ctx context.Context) error {
 	if s.database != "" {
 		args = append(args, "--database", s.database)
 	}
+	if o := s.objects; o != nil {
+		args = append(args, "--s3-endpoint", o.url, "--s3-bucket", bucket, "--s3-access-key", o.config.Key, "--s3-secret-key", o.config.Secret)
+	}
 	cmd := exec.Command(s.bin, args...) //nolint:noctx // it is ended in order
+	if s.clock != "" {
+		cmd.Env = append(os.Environ(), clockVariable+"="+s.clock)
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	exited := make(chan struct{})

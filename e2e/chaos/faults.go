@@ -39,8 +39,8 @@ func (r *run) faults() []fault {
 		}},
 		{"object store hangs", r.hangStore},
 	}
-	if r.Fill != nil {
-		all = append(all, fault{"disk full", r.fillDisk})
+	for _, f := range r.Faults {
+		all = append(all, fault{f.Name, f.strike})
 	}
 	if r.Postgres != nil {
 		all = append(all, fault{"kill -9 of PostgreSQL", r.killPostgres})
@@ -141,13 +141,14 @@ func (r *run) signalStore(s syscall.Signal) (bool, error) {
 	return false, nil
 }
 
-func (r *run) fillDisk(ctx context.Context, rnd *rand.Rand) (bool, error) {
-	free, err := r.Fill()
+// strike begins the fault and ends it after some seconds.
+func (f Fault) strike(ctx context.Context, rnd *rand.Rand) (bool, error) {
+	end, err := f.Begin()
 	if err != nil {
 		return false, err
 	}
-	_ = pause(ctx, between(rnd, time.Second, 4*time.Second)) // what counts is that it is freed
-	return true, free()
+	_ = pause(ctx, between(rnd, time.Second, 4*time.Second)) // what counts is that it ends
+	return true, end()
 }
 
 func (r *run) killPostgres(ctx context.Context, rnd *rand.Rand) (bool, error) {

@@ -42,10 +42,10 @@ type Config struct {
 	Server   Server
 	Host     footprint.Server // without a PID
 
-	Fill     func() (free func() error, err error) // fills the disk of the data directory; nil: it is left alone
-	Postgres Process                               // nil: the server has another database
-	Drain    func(context.Context) error           // starts the server again without a pool
-	Archive  bool                                  // the server has an object store to archive to
+	Faults   []Fault                     // beside those that every run has
+	Postgres Process                     // nil: the server has another database
+	Drain    func(context.Context) error // starts the server again without a pool
+	Archive  bool                        // the server has an object store to archive to
 
 	Seed    uint64
 	For     time.Duration // how long faults and operations go on
@@ -54,6 +54,12 @@ type Config struct {
 	Boxes   int // sandboxes a worker has at most
 
 	Say func(format string, args ...any)
+}
+
+// Fault is something that is broken for some seconds.
+type Fault struct {
+	Name  string
+	Begin func() (end func() error, err error)
 }
 
 type run struct {

@@ -125,7 +125,7 @@ func (w *worker) create(ctx context.Context) {
 	order := fmt.Sprintf("%s-%d", w.name, w.serial)
 	var made *daytona.Sandbox
 	o := w.call(ctx, "create", nil, func(ctx context.Context) (err error) {
-		made, err = w.client.Create(ctx, daytona.CreateParams{Snapshot: w.Snapshot, Labels: map[string]string{label: w.id, orderLabel: order}})
+		made, err = w.client.Create(ctx, daytona.CreateParams{Snapshot: w.Snapshot, AutoStop: new(0), Labels: map[string]string{label: w.id, orderLabel: order}})
 		return err
 	})
 	if o != done {
