@@ -145,6 +145,9 @@ func (i *Interpreter) Start(ctx context.Context, c reaper.Command, code string) 
 	i.mu.Unlock()
 	s := t.take()
 	if s == nil {
+		if !worth(code) { // the next copy is on its way
+			return nil, false
+		}
 		var err error
 		if s, err = t.fork(); err != nil {
 			i.Log.Warn("ready interpreter ended", "err", err)
@@ -178,7 +181,8 @@ func (i *Interpreter) refill(t *template, child *reaper.Child) {
 		}
 	}
 	if err := t.refill(); err != nil {
-		i.Log.Debug("no copy of the ready interpreter", "err", err)
+		i.Log.Warn("ready interpreter ended", "err", err)
+		i.drop(t, rest)
 	}
 	if child == nil {
 		return

@@ -149,6 +149,13 @@ func (w *world) spare() *spare {
 	return t.spare
 }
 
+// ended reports whether there is no template that could make a copy.
+func (i *Interpreter) ended() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.template == nil
+}
+
 func (w *world) close() error {
 	w.ready.Close()
 	return within(10*time.Second, "no process left", func() bool { return w.space.Table.Running() == 0 })
@@ -190,6 +197,9 @@ func (w *world) run(p probe, ready bool) (string, error) {
 	}
 	var child *reaper.Child
 	if ready {
+		if !worth(p.code) { // it takes a copy that waits, or none
+			_ = within(2*time.Second, "spare", func() bool { return w.ready.ended() || w.spare() != nil })
+		}
 		var ok bool
 		if child, ok = w.ready.Start(context.Background(), c, p.code); !ok {
 			writer.Close()
@@ -447,7 +457,7 @@ func copiesAreApart(w *world) error {
 	results := make(chan error, many)
 	for i := range many {
 		go func() {
-			got, err := w.run(probe{code: "import os, sys; x = globals().get('x', 0) + 1; print(x, sys.argv[1], os.getpgrp() == os.getpid())", args: []string{fmt.Sprint(i)}}, true)
+			got, err := w.run(probe{code: "import os, sys, sqlite3; x = globals().get('x', 0) + 1; print(x, sys.argv[1], os.getpgrp() == os.getpid())", args: []string{fmt.Sprint(i)}}, true)
 			if want := fmt.Sprintf("1 %d True\n[status 0]", i); err == nil && got != want {
 				err = fmt.Errorf("got %q, want %q", got, want)
 			}
@@ -459,6 +469,24 @@ func copiesAreApart(w *world) error {
 		failures = append(failures, <-results)
 	}
 	return errors.Join(failures...)
+}
+
+// TestWorth: a program waits for a copy only if what it imports takes longer.
+func TestWorth(t *testing.T) {
+	for code, want := range map[string]bool{
+		"print(1)":                                  false,
+		"import os, sys\nfrom json import loads":    false,
+		"import os.path as p\nprint('from here')":   false,
+		"x = 1; import pandas as pd":                true,
+		"import os, numpy.linalg":                   true,
+		"if True:\n\tfrom matplotlib import pyplot": true,
+		"import mine":                               true,
+		"from . import x":                           true,
+	} {
+		if got := worth(code); got != want {
+			t.Errorf("%q: %v", code, got)
+		}
+	}
 }
 
 // endsAndFailures: whatever happens to the template, nothing hangs, nothing is
@@ -482,6 +510,20 @@ func endsAndFailures(w *world) error {
 		return w.warm()
 	}
 	if err := again("first"); err != nil {
+		return err
+	}
+	// None waits: a program that imports nothing does not wait for one.
+	w.ready.template.take().discard()
+	fresh, err := launch.MemoryFile("stdin", nil)
+	if err != nil {
+		return err
+	}
+	defer fresh.Close()
+	none := reaper.Command{Path: python, Args: []string{"python3", "-u", "-"}, Env: w.space.Env.With(nil).Pairs(), Dir: w.dir, Stdin: fresh}
+	if _, ok := w.ready.Start(context.Background(), none, one.code); ok {
+		return errors.New("a copy was made for a program that is faster without")
+	}
+	if err := w.ready.template.refill(); err != nil {
 		return err
 	}
 	// The copy that waits is killed.
@@ -530,6 +572,9 @@ func endsAndFailures(w *world) error {
 	}
 	if _, err := w.run(one, true); !errors.Is(err, errNotReady) {
 		return fmt.Errorf("template was stopped: %w", err)
+	}
+	if err := within(2*answering, "given up", w.ready.ended); err != nil {
+		return err
 	}
 	if err := again("after the template was stopped"); err != nil {
 		return err

@@ -50,6 +50,32 @@ func suits(code string, asked []string) bool {
 	return true
 }
 
+// imports finds what a program imports.
+var imports = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)(?:^|[;:])\s*(?:import|from)\s+([\w.]+(?:[ \t]*,[ \t]*[\w.]+)*)`)
+})
+
+// light are modules that cost little to import.
+var light = []string{
+	"__future__", "abc", "base64", "bisect", "calendar", "collections", "contextlib", "copy", "csv", "dataclasses", "datetime", "enum", "errno",
+	"fnmatch", "functools", "glob", "hashlib", "heapq", "io", "itertools", "json", "math", "operator", "os", "pathlib", "platform", "random", "re",
+	"shutil", "signal", "stat", "statistics", "string", "struct", "subprocess", "sys", "textwrap", "threading", "time", "types", "typing", "uuid",
+}
+
+// worth reports whether a program gains from a copy that has yet to be made:
+// under gVisor that takes as long as several starts of Python.
+func worth(code string) bool {
+	for _, found := range imports().FindAllStringSubmatch(code, -1) {
+		for name := range strings.SplitSeq(found[1], ",") {
+			name, _, _ = strings.Cut(strings.TrimSpace(name), ".")
+			if !slices.Contains(light, name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // prefixes are the beginnings of the names of variables that are read by C code
 // at the start of a process or when a library is loaded.
 var prefixes = []string{

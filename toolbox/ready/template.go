@@ -215,6 +215,10 @@ func (t *template) unchanged() bool {
 func (t *template) fork() (*spare, error) {
 	t.forking.Lock()
 	defer t.forking.Unlock()
+	return t.forkLocked()
+}
+
+func (t *template) forkLocked() (*spare, error) {
 	conn, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -263,19 +267,21 @@ func (t *template) take() *spare {
 
 // refill makes the copy that waits, unless there is one.
 func (t *template) refill() error {
+	t.forking.Lock()
+	defer t.forking.Unlock()
 	t.mu.Lock()
 	enough := t.spare != nil || t.closed
 	t.mu.Unlock()
 	if enough {
 		return nil
 	}
-	s, err := t.fork()
+	s, err := t.forkLocked()
 	if err != nil {
 		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.spare != nil || t.closed {
+	if t.closed {
 		s.discard()
 		return nil
 	}
