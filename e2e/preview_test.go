@@ -186,6 +186,8 @@ func TestPreviewCurl(t *testing.T) {
 			curl("302", append(browser, "-X", "POST", "-o", "/dev/null", "-w", "%{http_code}", p.url+"/accept-daytona-preview-warning?redirect=/")...)
 			curl("hello from port 3000", append(browser, p.url)...)
 
+			p.mustType(t, previewClient(t))
+
 			// A program's cookie stays with its host.
 			if out := curl("own=1", "-i", "-H", header, p.url+"/cookie"); strings.Contains(out, "Domain=") {
 				t.Errorf("a cookie for all: %s", out)
@@ -212,7 +214,59 @@ func isolationsHere() []string {
 	if list := os.Getenv("DAYTONA_E2E_ISOLATIONS"); list != "" {
 		return strings.Split(list, ",")
 	}
-	return []string{defaultMode.isolation}
+	if shared.external {
+		return []string{defaultMode.isolation}
+	}
+	return []string{"gvisor", "runc"}
+}
+
+// mustType types into the terminal, as its page does, and wants what is printed.
+func (p *previewed) mustType(t *testing.T, c *http.Client) {
+	t.Helper()
+	var terminal struct{ URL, Token string }
+	if err := shared.api.do(t.Context(), "GET", "/sandbox/"+p.ID+"/ports/22222/preview-url", nil, &terminal); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	address := strings.Replace(terminal.URL, "http", "ws", 1) + "/ws?cols=90&rows=20"
+	if conn, res, err := websocket.Dial(ctx, address, &websocket.DialOptions{HTTPClient: c}); err == nil || res == nil || res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a terminal for nobody in particular: %v", err)
+		if conn != nil {
+			_ = conn.CloseNow()
+		}
+	}
+	conn, _, err := websocket.Dial(ctx, address, &websocket.DialOptions{HTTPClient: c, HTTPHeader: http.Header{"X-Daytona-Preview-Token": {terminal.Token}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.CloseNow() }()
+	// What looks like a size is one only as a text; typed it is typed.
+	if err := conn.Write(ctx, websocket.MessageText, []byte(`{"rows":31,"cols":101}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Write(ctx, websocket.MessageBinary, []byte("echo '")); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Write(ctx, websocket.MessageBinary, []byte(`{"rows":7,"cols":7}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Write(ctx, websocket.MessageBinary, []byte("' | tr r R; stty size; echo $((6*7))-is-it\n")); err != nil {
+		t.Fatal(err)
+	}
+	said := ""
+	for !strings.Contains(said, "42-is-it") {
+		_, data, err := conn.Read(ctx)
+		if err != nil {
+			t.Fatalf("%v after %q", err, said)
+		}
+		said += string(data)
+	}
+	for _, want := range []string{`{"Rows":7,"cols":7}`, "31 101"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not in %q", want, said)
+		}
+	}
 }
 
 // TestPreviewStops stops a sandbox under open connections: they end, and the
@@ -378,6 +432,15 @@ func residentOf(t *testing.T, pid int) int64 {
 	return 0
 }
 
+func sshHostKeys(t *testing.T) string {
+	t.Helper()
+	var info struct{ SSHGatewayHostKeys []string }
+	if err := shared.api.do(t.Context(), "GET", "/config", nil, &info); err != nil || len(info.SSHGatewayHostKeys) == 0 {
+		t.Fatalf("host keys: %v %v", info, err)
+	}
+	return strings.Join(info.SSHGatewayHostKeys, " ")
+}
+
 // TestPreviewKilled kills the server, proxy and runner in one, under open
 // connections: clients learn at once, and the next server serves them all.
 func TestPreviewKilled(t *testing.T) {
@@ -396,6 +459,7 @@ func TestPreviewKilled(t *testing.T) {
 	if _, err := io.CopyN(io.Discard, download, 1<<20); err != nil {
 		t.Fatal(err)
 	}
+	hostKeys := sshHostKeys(t)
 	shared.kill()
 	defer func() {
 		if !t.Failed() {
@@ -414,6 +478,9 @@ func TestPreviewKilled(t *testing.T) {
 		t.Error("a download that broke off looks whole")
 	}
 	restart(t, defaultMode)
+	if now := sshHostKeys(t); now != hostKeys {
+		t.Errorf("the SSH host keys were %s and are %s", hostKeys, now)
+	}
 	p.mustAnswer(t, c)
 	again, err := p.dial(t.Context(), c)
 	if err != nil {

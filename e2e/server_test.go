@@ -113,6 +113,9 @@ func (s *server) startAs(m mode) error {
 		"--cgroup-parent", cgroupParent, "--network-prefix", networkPrefix,
 		"--quota-cpu", "1000", "--quota-memory", "1000", "--quota-disk", "10000")
 	cmd.Args = append(cmd.Args, images...)
+	if m.isolation == defaultMode.isolation { // a sandbox may ask for the other one
+		cmd.Args = append(cmd.Args, "--isolations", "gvisor,runc")
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return err

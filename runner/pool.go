@@ -102,12 +102,14 @@ func (c poolCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// readyOf counts what waits in each pool, by its name.
+// readyOf counts what waits in each pool and can be claimed, by its name.
 func (r *Runner) readyOf(pools []pool) map[string]int {
 	ready := make(map[string]int)
 	for _, sb := range r.all() {
-		rec := sb.record()
-		if rec.Warm == nil || rec.Phase != phaseRunning {
+		sb.mu.Lock()
+		rec, well := sb.rec, sb.op == nil && !sb.gone && !sb.sick
+		sb.mu.Unlock()
+		if rec.Warm == nil || rec.Phase != phaseRunning || !well {
 			continue
 		}
 		if i := slices.IndexFunc(pools, func(p pool) bool { return p.owns(rec) }); i >= 0 {
