@@ -129,8 +129,9 @@ func (w *world) process(store interface {
 // settle lets a service and the runner work until nothing changes.
 func (w *world) settle(s *snapshot.Service) error {
 	w.Helper()
-	for range 5 {
-		if _, err := s.Sync(w.ctx, time.Now()); err != nil {
+	for range 10 {
+		settled, err := s.Sync(w.ctx, time.Now())
+		if err != nil {
 			return err
 		}
 		list, err := w.runner.Snapshots(w.ctx)
@@ -140,9 +141,14 @@ func (w *world) settle(s *snapshot.Service) error {
 				made := ready
 				made.Name, made.Digest = sn.Name, "sha256:a"
 				w.runner.SetImage(made)
+				settled = false
 			}
 		}
+		if settled {
+			return nil
+		}
 	}
+	w.Error("it does not come to rest")
 	return nil
 }
 
