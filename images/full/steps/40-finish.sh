@@ -2,7 +2,8 @@
 # What the documentation lists must be there in its version, and must work, before the image is kept.
 set -eu
 cd /home/daytona
-as() { runuser -u daytona -- env HOME=/home/daytona PATH=/usr/local/bin:/usr/bin:/bin "$@"; }
+# As its user has it: not with what leads the build to mirrors and certificates.
+as() { runuser -u daytona -- env -i HOME=/home/daytona PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 "$@"; }
 python3 -m compileall -q /usr/local/lib/python3* > /dev/null || true
 as env MPLBACKEND=Agg python3 - <<'EOF'
 import importlib, importlib.metadata
