@@ -350,12 +350,35 @@ func (s *Store) settleImages(ctx context.Context) error {
 	}
 	s.pin.Lock()
 	defer s.pin.Unlock()
+	if err := s.forgetDamaged(ctx); err != nil {
+		return err
+	}
 	for _, r := range s.roots {
 		if _, err := s.lowersLocked(ctx, r.Chain); err != nil {
 			s.log.Error("the layers of a root are missing", "root", r.ID, "err", err)
 		}
 	}
 	return s.collectLocked(ctx)
+}
+
+// forgetDamaged removes the names of images of which something is missing: under
+// a name that is free the image can be made anew.
+func (s *Store) forgetDamaged(ctx context.Context) error {
+	list, err := s.images.List(ctx)
+	if err != nil {
+		return fmt.Errorf("images: %w", err)
+	}
+	for _, im := range list {
+		_, err := s.resolve(ctx, im)
+		if !errdefs.IsNotFound(err) {
+			continue // whole, or something else is wrong that may pass
+		}
+		s.log.Error("an image is damaged and is forgotten", "image", im.Name, "err", err)
+		if err := s.images.Delete(ctx, im.Name); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("remove image %q: %w", im.Name, err)
+		}
+	}
+	return nil
 }
 
 // seedGarbage stores a layer and some content that nothing refers to. A kill
