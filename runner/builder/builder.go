@@ -169,6 +169,9 @@ func (b *Builder) open(ctx context.Context) (_ *engine, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("build cache: %w", err)
 	}
+	if err := b.dropHollow(ctx, md); err != nil {
+		return nil, errors.Join(fmt.Errorf("build cache: %w", err), md.Close())
+	}
 	if e.worker, err = b.newWorker(ctx, md); err != nil {
 		return nil, errors.Join(fmt.Errorf("build cache: %w", err), md.Close())
 	}

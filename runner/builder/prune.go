@@ -2,9 +2,13 @@ package builder
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
+	"github.com/containerd/errdefs"
+	"github.com/moby/buildkit/cache/metadata"
 	"github.com/moby/buildkit/client"
+	containerdsnapshot "github.com/moby/buildkit/snapshot/containerd"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -52,6 +56,61 @@ func (b *Builder) prune(ctx context.Context, keep int64) error {
 		b.log.Info("the build cache was pruned", "freed", bytes)
 	}
 	return err
+}
+
+// Keys of BuildKit's records, as in its package cache.
+const (
+	committedKey    = "snapshot.committed"
+	layerKey        = "cache.snapshot"
+	equalMutableKey = "cache.equalMutable"
+	blobOnlyKey     = "cache.blobonly"
+)
+
+// dropHollow removes records of layers that are not there any more. BuildKit does
+// not flush its records, so a power cut can bring back one that was removed, and
+// each build that begins from it would fail for ever. Records that have it for a
+// parent are dropped by BuildKit itself when it starts.
+func (b *Builder) dropHollow(ctx context.Context, md *metadata.Store) error {
+	records, err := md.All()
+	if err != nil {
+		return err
+	}
+	shared := b.cfg.Store.Share()
+	layers := containerdsnapshot.NewSnapshotter(shared.Snapshotter, shared.Snapshots, shared.Namespace, nil)
+	dropped := 0
+	for _, r := range records {
+		if !holds(r, committedKey) || holds(r, blobOnlyKey) || r.Get(equalMutableKey) != nil {
+			continue // it has no layer of its own yet
+		}
+		id := r.ID()
+		if v := r.Get(layerKey); v != nil {
+			if err := v.Unmarshal(&id); err != nil {
+				return fmt.Errorf("record %s: %w", r.ID(), err)
+			}
+		}
+		_, err := layers.Stat(ctx, id)
+		if err == nil {
+			continue
+		}
+		if !errdefs.IsNotFound(err) {
+			return fmt.Errorf("layer %s: %w", id, err)
+		}
+		if err := md.Clear(r.ID()); err != nil {
+			return fmt.Errorf("record %s: %w", r.ID(), err)
+		}
+		dropped++
+	}
+	if dropped > 0 {
+		b.log.Warn("the build cache named layers that are gone; it forgets them", "layers", dropped)
+	}
+	return nil
+}
+
+// holds reports whether a record has a mark.
+func holds(r *metadata.StorageItem, key string) bool {
+	v := r.Get(key)
+	var is bool
+	return v != nil && v.Unmarshal(&is) == nil && is
 }
 
 // dropOrphans removes leases without a record in the cache, which a kill between
