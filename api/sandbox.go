@@ -161,6 +161,19 @@ type ForkSandbox struct {
 	Name *string `json:"name,omitempty"`
 }
 
+// ResizeSandbox asks for other resources; what is missing stays as it is.
+type ResizeSandbox struct {
+	CPU    *int `json:"cpu,omitempty" minimum:"1"`    // vCPUs
+	Memory *int `json:"memory,omitempty" minimum:"1"` // GiB
+	Disk   *int `json:"disk,omitempty" minimum:"1"`   // GiB
+}
+
+// CreateSandboxSnapshot asks for a snapshot of a sandbox's files.
+type CreateSandboxSnapshot struct {
+	Name          string `json:"name"`
+	IncludeMemory *bool  `json:"includeMemory,omitempty"` // must not be true: no class here can
+}
+
 // UpdateLastActivity says that a sandbox is in use.
 type UpdateLastActivity struct {
 	ActivityType string `json:"activityType,omitempty"`

@@ -48,6 +48,11 @@ type Roots interface {
 	Export(ctx context.Context, id string, w io.Writer) error
 	Base(ctx context.Context, id string) (string, error)
 	Import(ctx context.Context, spec rootfs.RootSpec, base string, files io.Reader) error
+	// Capture makes an image of a root, mounted or not: of its layers and of what
+	// was written, with a configuration.
+	Capture(ctx context.Context, id, name string, cfg ocispec.ImageConfig, progress func(string)) (rootfs.Image, error)
+	// Resize gives a root that is not mounted a larger disk.
+	Resize(ctx context.Context, id string, diskBytes int64) error
 	// Fork makes a root with the files of another one that is not mounted.
 	Fork(ctx context.Context, from string, spec rootfs.RootSpec) error
 	// Reconcile removes every root whose id is not in keep.

@@ -68,6 +68,14 @@ type Backgrounder interface {
 	SetBackground(ctx context.Context, b Bundle, on bool) error
 }
 
+// Resizer is a Driver that can change the limits of a container that lives.
+type Resizer interface {
+	// SetLimits gives a container b.Limits, in which zeros change nothing. It is
+	// in force when SetLimits returns. A container that has ended is a Conflict; so
+	// is a memory limit below what is in use.
+	SetLimits(ctx context.Context, b Bundle) error
+}
+
 // Attacher is a Driver that can run a container to its end, for steps of a
 // build.
 type Attacher interface {

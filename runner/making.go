@@ -82,14 +82,35 @@ func (r *Runner) checkImageSpec(spec runnerapi.ImageSpec) error {
 	switch {
 	case strings.HasPrefix(spec.Name, stagingPrefix):
 		return fault.New(fault.Invalid, "the name %q is the runner's own", spec.Name)
-	case (spec.Pull == nil) == (spec.Build == nil):
-		return fault.New(fault.Invalid, "image %s: either a reference to pull or a build is required", spec.Name)
+	case sources(spec) != 1:
+		return fault.New(fault.Invalid, "image %s: a reference to pull, a build, or a sandbox is required", spec.Name)
+	case spec.Sandbox != "":
+		return r.checkSource(spec)
 	case spec.Pull != nil:
 		return rootfs.CheckRef(spec.Pull.Ref)
 	case r.cfg.Builder == nil:
 		return fault.New(fault.Invalid, "this runner cannot build images")
 	case strings.TrimSpace(spec.Build.Dockerfile) == "":
 		return fault.New(fault.Invalid, "image %s: the Dockerfile is empty", spec.Name)
+	}
+	return nil
+}
+
+func sources(spec runnerapi.ImageSpec) (n int) {
+	for _, given := range []bool{spec.Pull != nil, spec.Build != nil, spec.Sandbox != ""} {
+		if given {
+			n++
+		}
+	}
+	return n
+}
+
+// checkSource refuses to make an image of a sandbox that is not here, or is
+// somebody else's.
+func (r *Runner) checkSource(spec runnerapi.ImageSpec) error {
+	rec, ok := r.known(spec.Sandbox)
+	if !ok || rec.hidden() || rec.Spec.OrgID != spec.OrgID {
+		return fault.New(fault.Invalid, "sandbox %s, whose files image %s was to hold, is not on this runner", spec.Sandbox, spec.Name)
 	}
 	return nil
 }
@@ -129,6 +150,9 @@ func (r *Runner) makeImage(ctx context.Context, job imagequeue.Job) (res imagequ
 		}
 	}()
 	res, known := r.images.Known(img.Digest, job.Spec.Entrypoint)
+	if job.Spec.Sandbox != "" {
+		res, known = captured(img), true
+	}
 	if !known {
 		job.Progress(runnerapi.SnapshotBuilding, "starting a sandbox of the image to see that it works")
 		res = imagequeue.Result{Source: img.Digest, Tried: true}
@@ -152,8 +176,11 @@ func (r *Runner) makeImage(ctx context.Context, job imagequeue.Job) (res imagequ
 	return res, nil
 }
 
-// obtain pulls or builds.
+// obtain pulls, builds, or takes what a sandbox has.
 func (r *Runner) obtain(ctx context.Context, name string, job imagequeue.Job) (rootfs.Image, error) {
+	if job.Spec.Sandbox != "" {
+		return r.capture(ctx, name, job)
+	}
 	if job.Spec.Build != nil {
 		return r.cfg.Builder.Build(ctx, name, job.Spec, job.Log, func(line string) { job.Progress(runnerapi.SnapshotBuilding, line) })
 	}

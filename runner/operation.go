@@ -36,6 +36,7 @@ const (
 	opExport  kind = "export" // read its files
 	opImport  kind = "import"
 	opNetwork kind = "change of the network"
+	opResize  kind = "change of the size"
 )
 
 // operation is one change under way.

@@ -6,7 +6,7 @@ import (
 )
 
 // ImageSpec is an image that a runner shall hold, so that sandboxes can be made
-// of it. Exactly one of Pull and Build is set.
+// of it. Exactly one of Pull, Build and Sandbox is set.
 type ImageSpec struct {
 	// Name is what Spec.Snapshot will call it. It stands for one content for
 	// ever: other content gets another name.
@@ -14,6 +14,10 @@ type ImageSpec struct {
 	OrgID string // whose turn it is when work waits; "" for the operator's own
 	Pull  *Pull
 	Build *Build
+	// Sandbox is the id of a sandbox on this runner, of the same organization,
+	// whose files the image shall hold. Of a running one each file is as it is
+	// when it is reached.
+	Sandbox string
 	// Entrypoint replaces the image's own entrypoint and command when it is
 	// not empty. An image whose process would end at once gets one that stays.
 	Entrypoint []string

@@ -32,7 +32,15 @@ const (
 	StateFailed   State = "failed"   // could not be made or started; see End
 )
 
-// Spec is what a sandbox shall be. It does not change after Create.
+// Size is what a sandbox may use. Zeros stand for what it has.
+type Size struct {
+	CPU       float64 // vCPUs
+	MemoryMiB int64
+	DiskMiB   int64
+}
+
+// Spec is what a sandbox shall be. After Create nothing of it changes but by
+// SetNetwork and Resize.
 type Spec struct {
 	ID        string            // UUID; also the host name inside
 	OrgID     string            // owner; shown inside as DAYTONA_ORGANIZATION_ID
@@ -194,6 +202,10 @@ type Runner interface {
 	// returns when the policy is in force, or, for one that does not run, when it
 	// will be from the next start on.
 	SetNetwork(ctx context.Context, id string, policy NetworkPolicy) error
+	// Resize changes what a sandbox may use. Of a running one processors and memory
+	// change at once; its disk cannot. A disk never becomes smaller: Invalid then.
+	// Asking for what it has already changes nothing.
+	Resize(ctx context.Context, id string, size Size) (Sandbox, error)
 	// Delete removes the sandbox from every state. Unknown ids are no error.
 	Delete(ctx context.Context, id string) error
 	Inspect(ctx context.Context, id string) (Sandbox, error)

@@ -196,6 +196,20 @@ func (r *Runner) SetNetwork(_ context.Context, id string, policy runnerapi.Netwo
 	return nil
 }
 
+// Resize implements runnerapi.Runner. SpecOf tells what was set.
+func (r *Runner) Resize(ctx context.Context, id string, size runnerapi.Size) (runnerapi.Sandbox, error) {
+	sb, err := r.Inspect(ctx, id)
+	if err != nil {
+		return sb, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	spec := r.specs[id]
+	spec.CPU, spec.MemoryMiB, spec.DiskMiB = size.CPU, size.MemoryMiB, size.DiskMiB
+	r.specs[id] = spec
+	return sb, nil
+}
+
 // Delete implements runnerapi.Runner.
 func (r *Runner) Delete(_ context.Context, id string) error {
 	r.mu.Lock()

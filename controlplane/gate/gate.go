@@ -204,7 +204,7 @@ func (g *Gate) AdmitSSH(ctx context.Context, token string) (proxyapi.Pass, error
 
 func pass(sb sandbox.Sandbox, by proxyapi.By) proxyapi.Pass {
 	p := proxyapi.Pass{
-		SandboxID: sb.ID, OrgID: sb.OrgID, By: by, State: string(sb.Shown()),
+		SandboxID: sb.ID, OrgID: sb.OrgID, By: by, State: string(sb.Met()),
 		Startable:  sb.State == sandbox.Stopped && sb.Desired == sandbox.Stopped || sb.Shown() == sandbox.Stopping || sb.State == sandbox.Error && sb.Recoverable,
 		AutoWake:   sb.Labels[sandbox.LabelAutoWake] == "true",
 		Generation: generation(sb),
@@ -241,7 +241,7 @@ func (g *Gate) Wake(ctx context.Context, sandboxID string) error {
 		// waited for.
 		sb, err = g.Sandboxes.Start(ctx, sb.OrgID, sandboxID)
 		switch {
-		case err == nil && sb.Shown() == sandbox.Started:
+		case err == nil && sb.Met() == sandbox.Started:
 			return nil
 		case err == nil && sb.State == sandbox.Error:
 			why := "it failed"

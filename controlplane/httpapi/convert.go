@@ -108,10 +108,14 @@ func (a *API) origin() string { return strings.TrimRight(a.PublicURL.String(), "
 
 // toSnapshot is a snapshot as the present clients read it.
 func toSnapshot(c client, s snapshot.Snapshot) api.Snapshot {
+	state := api.SnapshotState(s.State)
+	if s.SourceSandbox != "" && s.State.Underway() {
+		state = api.SnapshotSnapshotting
+	}
 	out := api.Snapshot{
 		DocsEraSnapshot: api.DocsEraSnapshot{
 			ID: s.ID, OrganizationID: orNull(s.OrgID), General: s.General, Name: s.Name, ImageName: s.ImageName,
-			State: c.snapshotState(api.SnapshotState(s.State)), Size: s.SizeGB(),
+			State: c.snapshotState(state), Size: s.SizeGB(),
 			Entrypoint: append([]string{}, s.Entrypoint...),
 			CPU:        s.CPU, GPU: s.GPU, Memory: s.MemoryGiB, Disk: s.DiskGiB, ErrorReason: s.ErrorReason,
 			CreatedAt: api.At(s.CreatedAt), UpdatedAt: api.At(s.UpdatedAt), LastUsedAt: timeOrNull(s.LastUsedAt),

@@ -97,6 +97,27 @@ func (a *API) forkSandbox(w http.ResponseWriter, r *http.Request, c call) error 
 	return a.answer(w, r, c, http.StatusOK, sb, err)
 }
 
+func (a *API) resizeSandbox(w http.ResponseWriter, r *http.Request, c call) error {
+	var body api.ResizeSandbox
+	if err := decodeBody(w, r, &body); err != nil {
+		return err
+	}
+	sb, err := a.Sandboxes.Resize(r.Context(), c.OrgID, r.PathValue(pathSandbox), sandbox.ResizeRequest{CPU: body.CPU, Memory: body.Memory, Disk: body.Disk})
+	return a.answer(w, r, c, http.StatusOK, sb, err)
+}
+
+func (a *API) snapshotSandbox(w http.ResponseWriter, r *http.Request, c call) error {
+	var body api.CreateSandboxSnapshot
+	if err := decodeBody(w, r, &body); err != nil {
+		return err
+	}
+	if body.IncludeMemory != nil && *body.IncludeMemory {
+		return fault.New(fault.Unprocessable, "includeMemory: sandboxes of this server are containers, whose memory cannot be kept. Leave it out")
+	}
+	sb, err := a.Sandboxes.Snapshot(r.Context(), c.OrgID, r.PathValue(pathSandbox), body.Name)
+	return a.answer(w, r, c, http.StatusOK, sb, err)
+}
+
 func (a *API) parentSandbox(w http.ResponseWriter, r *http.Request, c call) error {
 	sb, err := a.Sandboxes.Parent(r.Context(), c.OrgID, r.PathValue(pathSandbox))
 	return a.answer(w, r, c, http.StatusOK, sb, err)

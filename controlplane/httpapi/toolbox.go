@@ -156,7 +156,7 @@ func (a *API) toolbox(w http.ResponseWriter, r *http.Request, orgID, id, rest, b
 		return err
 	}
 	infoOf(r).sandboxID = sb.ID
-	if sb.Shown() != sandbox.Started {
+	if sb.Met() != sandbox.Started {
 		return fault.New(fault.Invalid, "Sandbox is not running").WithCode(codeNotStarted)
 	}
 	if r.Header.Get(headerSkipActivity) != "true" {

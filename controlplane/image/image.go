@@ -40,9 +40,10 @@ func (s State) Settled() bool { return s == Ready || s == Failed }
 type Image struct {
 	Name       string
 	OrgID      string
-	Ref        string   // in a registry; "" for a build
+	Ref        string   // in a registry; "" for all others
 	Digest     string   // what Ref stood for when it was pulled first; "" until then
 	Dockerfile string   // "" for a pull
+	Sandbox    string   // id of the sandbox whose files it holds; "" for all others
 	Contexts   []string // hashes of uploaded contexts, sorted
 	Entrypoint []string // replaces the image's own when not empty
 
@@ -66,7 +67,7 @@ type Image struct {
 }
 
 // Built reports whether i is made from a Dockerfile.
-func (i Image) Built() bool { return i.Ref == "" }
+func (i Image) Built() bool { return i.Dockerfile != "" }
 
 // BuildOf is the image of a definition. The same definition of the same
 // organization is the same image.
@@ -95,6 +96,15 @@ func PullOf(orgID, snapshotID, ref string, entrypoint []string) Image {
 	return Image{
 		Name:  name([]string{"pull", snapshotID}),
 		OrgID: orgID, Ref: ref, Entrypoint: entrypoint, State: Wanted,
+	}
+}
+
+// CaptureOf is the image of a sandbox's files, as they are taken for one
+// snapshot on the runner that has the sandbox. It cannot be made again.
+func CaptureOf(orgID, snapshotID, sandboxID, runnerID string) Image {
+	return Image{
+		Name:  name([]string{"sandbox", snapshotID}),
+		OrgID: orgID, Sandbox: sandboxID, RunnerID: runnerID, State: Wanted,
 	}
 }
 

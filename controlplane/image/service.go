@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -144,6 +145,9 @@ func (s *Service) Ensure(ctx context.Context, m fleet.Member, name string) error
 	if err != nil {
 		return err
 	}
+	if i.Sandbox != "" && i.State == Ready {
+		return fault.New(fault.Invalid, "it was made of the files of sandbox %s, and was on runner %s alone, so it cannot be made again", i.Sandbox, i.RunnerID)
+	}
 	return s.ensure(ctx, m, i)
 }
 
@@ -165,6 +169,10 @@ func (s *Service) spec(ctx context.Context, i Image) (runnerapi.ImageSpec, error
 		if spec.Auths, err = s.c.Registries.Auths(ctx, i.OrgID); err != nil {
 			return spec, err
 		}
+	}
+	if i.Sandbox != "" {
+		spec.Sandbox, spec.Auths = i.Sandbox, nil
+		return spec, nil
 	}
 	if !i.Built() {
 		spec.Pull = &runnerapi.Pull{Ref: i.Pinned()}
@@ -350,6 +358,9 @@ func (s *Service) step(ctx context.Context, i Image, members []fleet.Member, v V
 	}
 	if i.State != Wanted && !answered && !s.lost(i.RunnerID) {
 		return i, nil // it will be heard of
+	}
+	if i.Sandbox != "" { // another runner does not have its files
+		members = slices.DeleteFunc(slices.Clone(members), func(m fleet.Member) bool { return m.ID != i.RunnerID })
 	}
 	m, ok := choose(members, v, i.RunnerID, load)
 	if !ok {

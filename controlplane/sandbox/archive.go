@@ -21,6 +21,9 @@ const archiveAttempts = 3
 // Start brings them back. The runner is free then. It waits like Start.
 func (m *Manager) Archive(ctx context.Context, orgID, idOrName string) (Sandbox, error) {
 	sb, err := m.ask(ctx, orgID, idOrName, func(sb Sandbox) (State, Change, error) {
+		if err := sb.busy("archive"); err != nil {
+			return "", Change{}, err
+		}
 		switch {
 		case m.c.Archives == nil:
 			return "", Change{}, fault.New(fault.Unavailable, "This server has no object storage, so nothing can be archived")

@@ -44,6 +44,9 @@ func (m *Manager) List(ctx context.Context, orgID string, f Filter) (Page, error
 // Config.AnswerWithin.
 func (m *Manager) Start(ctx context.Context, orgID, idOrName string) (Sandbox, error) {
 	sb, err := m.ask(ctx, orgID, idOrName, func(sb Sandbox) (State, Change, error) {
+		if err := sb.busy("start"); err != nil && sb.Desired != Started {
+			return "", Change{}, err
+		}
 		switch {
 		case sb.Desired == Destroyed || sb.State == Destroyed:
 			return "", Change{}, fault.New(fault.Invalid, "Sandbox is destroyed and cannot be started")
@@ -68,6 +71,9 @@ func (m *Manager) Start(ctx context.Context, orgID, idOrName string) (Sandbox, e
 // instead. It waits like Start.
 func (m *Manager) Stop(ctx context.Context, orgID, idOrName string, force bool) (Sandbox, error) {
 	sb, err := m.ask(ctx, orgID, idOrName, func(sb Sandbox) (State, Change, error) {
+		if err := sb.busy("stop"); err != nil {
+			return "", Change{}, err
+		}
 		switch {
 		case sb.State == Started && sb.Desired == Started:
 			c := Change{Desired: ptr(Stopped), End: &End{Cause: string(runnerapi.CauseUser), Evidence: "stop was called", At: m.now()}}

@@ -19,6 +19,8 @@ func (m *Manager) Fork(ctx context.Context, orgID, userID, idOrName, name string
 	switch {
 	case err != nil:
 		return Sandbox{}, err
+	case of.busy("fork") != nil:
+		return Sandbox{}, of.busy("fork")
 	case of.State != Stopped || of.Desired != Stopped:
 		return Sandbox{}, fault.New(fault.Invalid, "Sandbox is %s. Stop it, then fork it: its files must not change meanwhile", of.Shown())
 	}

@@ -21,8 +21,10 @@ const (
 	DoRelease     Action = "release" // free the runner of what is archived
 	DoRestore     Action = "restore"
 	DoAutoArchive Action = "auto_archive" // decide that it should be archived
-	DoFail        Action = "fail"         // give up: the phase took too long
-	DoNetwork     Action = "network"      // tell the runner what the sandbox may reach
+	DoResize      Action = "resize"
+	DoSnapshot    Action = "snapshot" // see whether the snapshot of it is done
+	DoFail        Action = "fail"     // give up: the phase took too long
+	DoNetwork     Action = "network"  // tell the runner what the sandbox may reach
 )
 
 // Step is what to do for a sandbox now. With DoNothing, At is when to look
@@ -66,6 +68,12 @@ func Next(sb Sandbox, now time.Time) Step {
 	}
 	if s, ok := overdue(sb, now); ok {
 		return s
+	}
+	if sb.atRest() && sb.Resize != nil {
+		return Step{Do: DoResize}
+	}
+	if sb.atRest() && sb.Snapshotting != "" && (sb.State == sb.Desired || sb.State == Stopped) {
+		return Step{Do: DoSnapshot}
 	}
 	if sb.wantsBackup() {
 		return Step{Do: DoBackup}

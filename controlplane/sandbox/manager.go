@@ -28,6 +28,10 @@ type Runners interface {
 type Snapshots interface {
 	Resolve(ctx context.Context, orgID, idOrName string) (snapshot.Snapshot, error)
 	Used(ctx context.Context, id string)
+	Get(ctx context.Context, orgID, idOrName string) (snapshot.Snapshot, error)
+	// Capture begins to make a snapshot of a sandbox.
+	Capture(ctx context.Context, c snapshot.Capture) (snapshot.Snapshot, error)
+	Delete(ctx context.Context, by snapshot.By, idOrName string) error
 }
 
 // Images is what a Manager needs of the images.

@@ -34,6 +34,9 @@ type Sandbox struct {
 	CPU, GPU           int // vCPUs
 	MemoryGiB, DiskGiB int
 
+	Resize       *Resize // a change of these that is under way; nil is none
+	Snapshotting string  // id of the snapshot that is being made of it; "" is none
+
 	State   State // last seen; what clients read is Shown
 	Desired State // started, stopped, archived or destroyed
 	// StateSince is when State was entered; limits on a phase count from here.
@@ -92,6 +95,19 @@ func (s Sandbox) Shown() State {
 		return Archiving
 	case s.State == Unknown && s.Desired == Started:
 		return Creating
+	case s.Resize != nil && s.atRest():
+		return Resizing
+	case s.Snapshotting != "" && s.atRest():
+		return Snapshotting
+	}
+	return s.State
+}
+
+// Met is the state as whoever wants to reach what runs in the sandbox meets it: a
+// started one is that also while it is resized or a snapshot is made of it.
+func (s Sandbox) Met() State {
+	if shown := s.Shown(); shown != Resizing && shown != Snapshotting {
+		return shown
 	}
 	return s.State
 }

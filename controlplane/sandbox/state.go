@@ -26,14 +26,19 @@ const (
 	Error            State = "error"             // ErrorReason says why; delete works, and so does start if Recoverable
 )
 
-// States of the public vocabulary that later parts will use.
+// States that are shown and never stored: the sandbox is Started or Stopped
+// meanwhile.
 const (
-	Unknown      State = "unknown"
-	Resizing     State = "resizing"
-	Snapshotting State = "snapshotting"
-	Pausing      State = "pausing"
-	Paused       State = "paused"
-	Resuming     State = "resuming"
+	Resizing     State = "resizing"     // see Sandbox.Resize
+	Snapshotting State = "snapshotting" // see Sandbox.Snapshotting
+)
+
+// States of the public vocabulary that this server does not use.
+const (
+	Unknown  State = "unknown"
+	Pausing  State = "pausing"
+	Paused   State = "paused"
+	Resuming State = "resuming"
 )
 
 // States returns every state there is.

@@ -64,6 +64,10 @@ func (m *Manager) do(w *worker, sb Sandbox, step Step) error {
 		return m.networkIt(w, sb, member)
 	case DoDelete:
 		return m.deleteIt(w, sb, member)
+	case DoResize:
+		return m.resizeIt(w, sb, member)
+	case DoSnapshot:
+		return m.snapshotIt(sb)
 	case DoBackup:
 		return m.backUp(w, sb, member)
 	case DoFork:

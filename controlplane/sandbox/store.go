@@ -83,6 +83,9 @@ type Store interface {
 	// SetSandboxNetwork stores what from, as it was read, may reach, and whether
 	// its runner has yet to be told. admit, when not nil, must agree.
 	SetSandboxNetwork(ctx context.Context, from Sandbox, n Network, pending bool, admit Admit, now time.Time) (Sandbox, error)
+	// SetSandboxWork stores what is under way with from, as it was read, if admit,
+	// when not nil, agrees to what the sandbox takes by it.
+	SetSandboxWork(ctx context.Context, from Sandbox, w Work, admit Admit, now time.Time) (Sandbox, error)
 	// TouchSandboxes records activity by id. Times only move forward.
 	TouchSandboxes(ctx context.Context, at map[string]time.Time) error
 	// PurgeSandboxes removes rows destroyed before destroyed, and keys used

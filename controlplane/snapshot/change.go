@@ -63,7 +63,10 @@ func (s *Service) Create(ctx context.Context, by By, r CreateRequest) (Snapshot,
 // imageOf is the image that a snapshot is made of.
 func (s *Service) imageOf(sn Snapshot) image.Image {
 	i := image.PullOf(sn.OrgID, sn.ID, sn.ImageName, sn.Entrypoint)
-	if sn.Build != nil {
+	switch {
+	case sn.SourceSandbox != "":
+		i = image.CaptureOf(sn.OrgID, sn.ID, sn.SourceSandbox, "")
+	case sn.Build != nil:
 		i = image.BuildOf(sn.OrgID, sn.Build.Dockerfile, sn.Build.Contexts)
 	}
 	i.Digest, i.CreatedAt = sn.Digest, s.now()
@@ -87,12 +90,20 @@ func (s *Service) offers(isolation string) bool {
 
 // admit is the check of the organization's state and quota for one snapshot.
 func (s *Service) admit(want org.Resources) Admit {
+	count := s.admitCount()
+	return func(o org.Organization, used org.Usage) error {
+		if err := count(o, used); err != nil {
+			return err
+		}
+		return o.Quota.CheckSandbox(want)
+	}
+}
+
+// admitCount is the check for one whose size was allowed before.
+func (s *Service) admitCount() Admit {
 	now := s.now()
 	return func(o org.Organization, used org.Usage) error {
 		if err := o.CheckActive(now); err != nil {
-			return err
-		}
-		if err := o.Quota.CheckSandbox(want); err != nil {
 			return err
 		}
 		if used.Snapshots >= o.Quota.Snapshots {

@@ -35,6 +35,9 @@ const (
 	Removing    State = "removing"     // going away
 )
 
+// Underway reports whether a snapshot in s becomes something else by itself.
+func (s State) Underway() bool { return s == Pending || s == Building || s == Pulling }
+
 // Snapshot is an image with the resources that its sandboxes get.
 type Snapshot struct {
 	ID        string // UUID

@@ -11,12 +11,12 @@ import (
 )
 
 const imageColumns = `name, org_id, ref, dockerfile, contexts, entrypoint, state, reason, progress, waiting, runner_id,
-	size_bytes, found_entrypoint, isolation, used_at, created_at, state_since, version, digest`
+	size_bytes, found_entrypoint, isolation, used_at, created_at, state_since, version, digest, sandbox`
 
 func scanImage(r scanner) (i image.Image, err error) {
 	err = r.Scan(&i.Name, &i.OrgID, &i.Ref, &i.Dockerfile, jsonTo{&i.Contexts}, jsonTo{&i.Entrypoint}, &i.State, &i.Reason, &i.Progress,
 		&i.Waiting, &i.RunnerID, &i.SizeBytes, jsonTo{&i.FoundEntrypoint}, &i.Isolation,
-		timePtrTo{&i.UsedAt}, timeTo{&i.CreatedAt}, timeTo{&i.StateSince}, &i.Version, &i.Digest)
+		timePtrTo{&i.UsedAt}, timeTo{&i.CreatedAt}, timeTo{&i.StateSince}, &i.Version, &i.Digest, &i.Sandbox)
 	return i, err
 }
 
@@ -31,7 +31,7 @@ func (db *DB) DeclareImage(ctx context.Context, i image.Image) (out image.Image,
 
 func declareImage(ctx context.Context, db *DB, c conn, i image.Image) (image.Image, error) {
 	again := []any{image.Failed}
-	return find(ctx, db, c, scanImage, `INSERT INTO images (`+imageColumns+`) VALUES (`+marks(19)+`)
+	return find(ctx, db, c, scanImage, `INSERT INTO images (`+imageColumns+`) VALUES (`+marks(20)+`)
 		ON CONFLICT (name) DO UPDATE SET version = images.version + 1,
 			used_at = CASE WHEN excluded.used_at IS NULL OR images.used_at > excluded.used_at THEN images.used_at ELSE excluded.used_at END,
 			reason = CASE WHEN images.state = ? THEN '' ELSE images.reason END,
@@ -41,7 +41,7 @@ func declareImage(ctx context.Context, db *DB, c conn, i image.Image) (image.Ima
 		RETURNING `+imageColumns,
 		append([]any{
 			i.Name, i.OrgID, i.Ref, i.Dockerfile, text(i.Contexts), text(i.Entrypoint), i.State, i.Reason, i.Progress, i.Waiting, i.RunnerID,
-			i.SizeBytes, text(i.FoundEntrypoint), i.Isolation, millisPtr(i.UsedAt), millis(i.CreatedAt), millis(i.StateSince), 1, i.Digest,
+			i.SizeBytes, text(i.FoundEntrypoint), i.Isolation, millisPtr(i.UsedAt), millis(i.CreatedAt), millis(i.StateSince), 1, i.Digest, i.Sandbox,
 		}, append(again, image.Failed, image.Failed, image.Failed)...)...)
 }
 
@@ -68,14 +68,15 @@ func (db *DB) MoveImage(ctx context.Context, i image.Image) (image.Image, error)
 	return out, err
 }
 
-// unused is the condition for an image that nobody needs, with its arguments.
+// unused is the condition for an image that nobody needs, with its arguments. One
+// that was made of a sandbox cannot be made again, so any snapshot keeps it.
 func unused(since time.Time) (string, []any) {
 	gone := []snapshot.State{snapshot.Inactive, snapshot.Removing}
 	making := []sandbox.State{sandbox.Creating, sandbox.PullingSnapshot, sandbox.PendingBuild, sandbox.BuildingSnapshot,
 		sandbox.Archiving, sandbox.Archived, sandbox.Restoring, sandbox.Forking, sandbox.Error} // whose files fit on top of nothing else
 	args := append([]any{millis(since)}, anys(gone)...)
 	return `(used_at IS NULL OR used_at < ?)
-		AND NOT EXISTS (SELECT 1 FROM snapshots s WHERE s.image = images.name AND s.state NOT IN (` + marks(len(gone)) + `))
+		AND NOT EXISTS (SELECT 1 FROM snapshots s WHERE s.image = images.name AND (s.state NOT IN (` + marks(len(gone)) + `) OR images.sandbox <> ''))
 		AND NOT EXISTS (SELECT 1 FROM sandboxes b WHERE b.image = images.name AND b.state IN (` + marks(len(making)) + `))`,
 		append(args, anys(making)...)
 }

@@ -15,7 +15,7 @@ import (
 const sandboxColumns = `id, org_id, name, user_id, snapshot, snapshot_id, image, build_info, os_user, target, runner_id, isolation, class,
 	env, labels, public, network_block_all, network_allow_list, domain_allow_list, network_pending, cpu, gpu, memory_gib, disk_gib,
 	state, desired, state_since, error_reason, recoverable, end_cause, end_evidence, ended_at,
-	auto_stop, auto_archive, auto_delete, preview_token, daemon_version, created_at, updated_at, last_activity_at, version, backup, fork_of`
+	auto_stop, auto_archive, auto_delete, preview_token, daemon_version, created_at, updated_at, last_activity_at, version, backup, fork_of, resize, snapshotting`
 
 func sandboxValues(s sandbox.Sandbox) []any {
 	var build any
@@ -26,12 +26,16 @@ func sandboxValues(s sandbox.Sandbox) []any {
 	if s.Backup != nil {
 		backup = text(s.Backup)
 	}
+	var resize any
+	if s.Resize != nil {
+		resize = text(s.Resize)
+	}
 	return []any{
 		s.ID, s.OrgID, s.Name, s.UserID, s.Snapshot, s.SnapshotID, s.Image, build, s.User, s.Target, s.RunnerID, s.Isolation, s.Class,
 		text(s.Env), text(s.Labels), s.Public, s.NetworkBlockAll, s.NetworkAllowList, s.DomainAllowList, s.NetworkPending, s.CPU, s.GPU, s.MemoryGiB, s.DiskGiB,
 		s.State, s.Desired, millis(s.StateSince), s.ErrorReason, s.Recoverable, s.EndCause, s.EndEvidence, millisPtr(s.EndedAt),
 		s.AutoStop, s.AutoArchive, s.AutoDelete, s.PreviewToken, s.DaemonVersion,
-		millis(s.CreatedAt), millis(s.UpdatedAt), millis(s.LastActivityAt), s.Version, backup, s.ForkOf,
+		millis(s.CreatedAt), millis(s.UpdatedAt), millis(s.LastActivityAt), s.Version, backup, s.ForkOf, resize, s.Snapshotting,
 	}
 }
 
@@ -41,7 +45,8 @@ func scanSandbox(r scanner) (s sandbox.Sandbox, err error) {
 		jsonTo{&s.Env}, jsonTo{&s.Labels}, &s.Public, &s.NetworkBlockAll, textPtrTo{&s.NetworkAllowList}, textPtrTo{&s.DomainAllowList}, &s.NetworkPending, &s.CPU, &s.GPU, &s.MemoryGiB, &s.DiskGiB,
 		&s.State, &s.Desired, timeTo{&s.StateSince}, textPtrTo{&s.ErrorReason}, &s.Recoverable, &s.EndCause, &s.EndEvidence, timePtrTo{&s.EndedAt},
 		&s.AutoStop, &s.AutoArchive, &s.AutoDelete, &s.PreviewToken, textPtrTo{&s.DaemonVersion},
-		timeTo{&s.CreatedAt}, timeTo{&s.UpdatedAt}, timeTo{&s.LastActivityAt}, &s.Version, jsonTo{&s.Backup}, &s.ForkOf)
+		timeTo{&s.CreatedAt}, timeTo{&s.UpdatedAt}, timeTo{&s.LastActivityAt}, &s.Version, jsonTo{&s.Backup}, &s.ForkOf,
+		jsonTo{&s.Resize}, &s.Snapshotting)
 	return s, err
 }
 
@@ -225,6 +230,32 @@ func (db *DB) SetSandboxNetwork(ctx context.Context, from sandbox.Sandbox, n san
 			return err
 		}
 		if err := admit(o, org.Usage{}); err != nil {
+			return err
+		}
+		out, err = u.sandbox(ctx, db, c, from.ID, where, args, now)
+		return err
+	})
+	return out, err
+}
+
+// SetSandboxWork implements sandbox.Store.
+func (db *DB) SetSandboxWork(ctx context.Context, from sandbox.Sandbox, w sandbox.Work, admit sandbox.Admit, now time.Time) (out sandbox.Sandbox, err error) {
+	var resize any
+	if w.Resize != nil {
+		resize = text(w.Resize)
+	}
+	u := assign("cpu = ?", w.Size.CPU).and("gpu = ?", w.Size.GPU).and("memory_gib = ?", w.Size.MemoryGiB).and("disk_gib = ?", w.Size.DiskGiB).
+		and("resize = ?", resize).and("snapshotting = ?", w.Snapshotting).and("error_reason = ?", w.ErrorReason)
+	where, args := ` WHERE id = ? AND state = ? AND version = ?`, []any{from.ID, from.State, from.Version}
+	if admit == nil {
+		return u.sandbox(ctx, db, db.writer(), from.ID, where, args, now)
+	}
+	err = db.tx(ctx, func(c conn) error {
+		o, err := lockOrg(ctx, db, c, from.OrgID)
+		if err != nil {
+			return err
+		}
+		if err := admitIn(ctx, db, c, o, from, from.ID, admit); err != nil {
 			return err
 		}
 		out, err = u.sandbox(ctx, db, c, from.ID, where, args, now)

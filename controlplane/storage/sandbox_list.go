@@ -20,6 +20,8 @@ const shownState = `CASE
 	WHEN state = 'stopped' AND desired = 'started' THEN 'starting'
 	WHEN state = 'stopped' AND desired = 'archived' THEN 'archiving'
 	WHEN state = 'unknown' AND desired = 'started' THEN 'creating'
+	WHEN resize IS NOT NULL AND state IN ('started', 'stopped') THEN 'resizing'
+	WHEN snapshotting <> '' AND state IN ('started', 'stopped') THEN 'snapshotting'
 	ELSE state END`
 
 // ListSandboxes implements sandbox.Store. A cursor holds the sort value and id

@@ -75,6 +75,7 @@ const (
 	endFile    = "end.json"    // why it was ended from outside
 	saidFile   = "said.json"   // what Wait said of its end
 	behindFile = "behind"      // it exists while the container is in the background
+	limitsFile = "limits.json" // the last of SetLimits
 )
 
 func (d *Driver) path(id, file string) string { return filepath.Join(d.cfg.Dir, id, file) }
@@ -129,6 +130,29 @@ func (d *Driver) SetBackground(ctx context.Context, b runner.Bundle, on bool) er
 		return err
 	}
 	return nil
+}
+
+// SetLimits implements runner.Resizer, as far as Limits tells them.
+func (d *Driver) SetLimits(ctx context.Context, b runner.Bundle) error {
+	if err := d.pass(ctx, "SetLimits"); err != nil {
+		return err
+	}
+	if _, err := d.load(b.ID); err != nil {
+		return err
+	}
+	data, err := json.Marshal(b.Limits)
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFast(d.path(b.ID, limitsFile), data, 0o600)
+}
+
+// Limits says what SetLimits set last for a container.
+func (d *Driver) Limits(id string) (l runner.Limits) {
+	if data, err := os.ReadFile(d.path(id, limitsFile)); err == nil {
+		_ = json.Unmarshal(data, &l) // it was written above
+	}
+	return l
 }
 
 // Background says what was last set for a container.

@@ -6,7 +6,7 @@ import (
 )
 
 // faults are what a test makes of a driver's methods, by name: "Create",
-// "Start", "Stop", "Delete", "Wait", "List", "Dial", "SetBackground".
+// "Start", "Stop", "Delete", "Wait", "List", "Dial", "SetBackground", "SetLimits".
 type faults struct {
 	mu   sync.Mutex
 	fail map[string]error

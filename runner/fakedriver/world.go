@@ -3,8 +3,10 @@ package fakedriver
 import (
 	"archive/tar"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -186,6 +188,25 @@ func (r *Roots) Import(ctx context.Context, spec rootfs.RootSpec, base string, f
 		}
 	}
 }
+
+// Capture implements runner.Roots. The new image is as empty as all are, and is
+// called after what the root holds.
+func (r *Roots) Capture(ctx context.Context, id, name string, cfg ocispec.ImageConfig, progress func(string)) (rootfs.Image, error) {
+	progress("reading files")
+	h := sha256.New()
+	if err := r.Export(ctx, id, h); err != nil {
+		return rootfs.Image{}, err
+	}
+	if err := r.pass(ctx, "Capture"); err != nil {
+		return rootfs.Image{}, err
+	}
+	img := rootfs.Image{Name: name, Digest: fmt.Sprintf("sha256:%x", h.Sum(nil)), Config: cfg}
+	r.SetImage(img)
+	return img, nil
+}
+
+// Resize implements runner.Roots. Its disks have no size.
+func (r *Roots) Resize(ctx context.Context, id string, _ int64) error { return r.pass(ctx, "Resize") }
 
 // Fork implements runner.Roots.
 func (r *Roots) Fork(ctx context.Context, from string, spec rootfs.RootSpec) error {

@@ -191,7 +191,7 @@ func (q *Queue) dispatch() {
 }
 
 func first(spec runnerapi.ImageSpec) runnerapi.SnapshotState {
-	if spec.Build != nil {
+	if spec.Pull == nil {
 		return runnerapi.SnapshotBuilding
 	}
 	return runnerapi.SnapshotPulling

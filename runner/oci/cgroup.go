@@ -121,6 +121,14 @@ func (c *cgroups) yield(path string, cpus float64, on bool) error {
 	return set(dir, share.name, share.value)
 }
 
+// resize gives a group that exists other limits.
+func (c *cgroups) resize(path string, l runner.Limits) error {
+	if c.unified == "" {
+		return c.limit1(path, l)
+	}
+	return c.limit2(filepath.Join(c.unified, path), l)
+}
+
 // usage reads what a group uses.
 func (c *cgroups) usage(path string) (usage, error) {
 	if c.unified != "" {

@@ -27,6 +27,11 @@ func (c *cgroups) prepare1(path string, l runner.Limits) error {
 			return err
 		}
 	}
+	return c.limit1(path, l)
+}
+
+// limit1 sets the limits of a group, new or with processes in it.
+func (c *cgroups) limit1(path string, l runner.Limits) error {
 	if l.CPU > 0 {
 		dir := filepath.Join(c.byCtrl["cpu"], path)
 		if err := set(dir, "cpu.cfs_period_us", strconv.Itoa(cpuPeriod)); err != nil {
@@ -41,18 +46,29 @@ func (c *cgroups) prepare1(path string, l runner.Limits) error {
 	}
 	if l.MemoryBytes > 0 {
 		dir := filepath.Join(c.byCtrl["memory"], path)
-		n := strconv.FormatInt(l.MemoryBytes, 10)
-		if err := set(dir, "memory.limit_in_bytes", n); err != nil {
-			return err
-		}
-		// Memory and swap together: nothing is swapped out. The file is
-		// missing where the kernel does not count swap.
-		if err := set(dir, "memory.memsw.limit_in_bytes", n); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := limitMemory1(dir, l.MemoryBytes); err != nil {
 			return err
 		}
 	}
 	if l.Pids > 0 {
 		return set(filepath.Join(c.byCtrl["pids"], path), "pids.max", strconv.FormatInt(l.Pids, 10))
+	}
+	return nil
+}
+
+// limitMemory1 limits memory, and memory and swap together: nothing is swapped
+// out. The second file is missing where the kernel does not count swap; it may
+// never hold less than the first.
+func limitMemory1(dir string, bytes int64) error {
+	files := []string{"memory.limit_in_bytes", "memory.memsw.limit_in_bytes"}
+	if now, err := number(dir, files[0]); err == nil && now < bytes {
+		files[0], files[1] = files[1], files[0]
+	}
+	for _, f := range files {
+		err := set(dir, f, strconv.FormatInt(bytes, 10))
+		if err != nil && !(errors.Is(err, fs.ErrNotExist) && f == "memory.memsw.limit_in_bytes") {
+			return err
+		}
 	}
 	return nil
 }

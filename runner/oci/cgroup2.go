@@ -26,6 +26,10 @@ func (c *cgroups) prepare2(path string, l runner.Limits) error {
 			return err
 		}
 	}
+	return c.limit2(dir, l)
+}
+
+func (c *cgroups) limit2(dir string, l runner.Limits) error {
 	for _, f := range limits2(l) {
 		err := set(dir, f.name, f.value)
 		if f.optional && errors.Is(err, fs.ErrNotExist) {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"daytona/api/runnerapi"
 	"daytona/internal/fault"
 	"daytona/runner"
@@ -161,6 +163,28 @@ func (d *Driver) SetBackground(_ context.Context, b runner.Bundle, on bool) erro
 		return fault.New(fault.Conflict, "container %s has ended", b.ID)
 	}
 	return err
+}
+
+// SetLimits implements runner.Resizer. The engines see their limits in the
+// control group alone.
+func (d *Driver) SetLimits(_ context.Context, b runner.Bundle) error {
+	defer d.locks.lock(b.ID)()
+	r, err := d.load(b.ID)
+	if err != nil {
+		return err
+	}
+	limits := b.Limits
+	if limits.Pids > 0 {
+		limits.Pids = d.engine.HostPids(limits.Pids)
+	}
+	switch err := d.groups.resize(d.cgroup(r), limits); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fault.New(fault.Conflict, "container %s has ended", b.ID)
+	case errors.Is(err, unix.EBUSY):
+		return fault.Wrap(err, fault.Conflict, "container %s uses more memory than it shall have", b.ID)
+	default:
+		return err
+	}
 }
 
 // Stats implements runner.Driver.

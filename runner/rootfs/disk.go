@@ -20,6 +20,8 @@ type disk interface {
 	// clone makes in dir what create did in from, with everything on it; neither is
 	// attached.
 	clone(ctx context.Context, from, dir string, bytes int64) error
+	// grow makes a detached disk larger, with everything on it.
+	grow(ctx context.Context, dir string, bytes int64) error
 	// attach makes the disk's files reachable and returns where.
 	attach(ctx context.Context, dir string) (string, error)
 	// detach undoes attach; nothing unwritten is left in memory after it.

@@ -106,6 +106,10 @@ func (btrfsDisk) clone(_ context.Context, from, dir string, bytes int64) error {
 	return btrfsLimitTo(dir, bytes)
 }
 
+func (btrfsDisk) grow(_ context.Context, dir string, bytes int64) error {
+	return btrfsLimitTo(dir, bytes)
+}
+
 // btrfsLimitTo limits what the subvolume in dir can hold.
 func btrfsLimitTo(dir string, bytes int64) error {
 	lim := struct {

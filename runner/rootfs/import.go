@@ -77,10 +77,21 @@ func (s *Store) fill(ctx context.Context, r record, stage string, files io.Reade
 	return syncTree(disk)
 }
 
-// importTree unpacks a stream of exportTree into a directory that it makes. No
-// entry is written outside of it, whatever the stream says: each is reached from
-// the directory without following a link.
+// importTree unpacks a stream of exportTree into a directory that it makes,
+// unless the stream is empty.
 func importTree(ctx context.Context, upper string, files io.Reader) error {
+	return unpackTree(ctx, upper, files, func() error { return os.Mkdir(upper, 0o700) })
+}
+
+// importInto unpacks it into a directory that is there, and empty.
+func importInto(ctx context.Context, dir string, files io.Reader) error {
+	return unpackTree(ctx, dir, files, func() error { return nil })
+}
+
+// unpackTree calls begin before the first entry. No entry is written outside of
+// the directory, whatever the stream says: each is reached from there without
+// following a link.
+func unpackTree(ctx context.Context, upper string, files io.Reader, begin func() error) error {
 	tr := tar.NewReader(&meterReader{ctx: ctx, r: files})
 	hdr, err := tr.Next()
 	if errors.Is(err, io.EOF) {
@@ -89,7 +100,7 @@ func importTree(ctx context.Context, upper string, files io.Reader) error {
 	if err != nil {
 		return importFault(err)
 	}
-	if err := os.Mkdir(upper, 0o700); err != nil {
+	if err := begin(); err != nil {
 		return err
 	}
 	dir, err := unix.Open(upper, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)

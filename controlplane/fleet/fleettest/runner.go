@@ -61,7 +61,7 @@ func New(id string, snapshots ...string) *Runner {
 }
 
 // On runs hook in every call of a method ("Create", "Start", "Stop", "SetNetwork", "Delete",
-// "Inspect", "List", "Snapshots", "Reserve", "Export", "Import"), before it does anything. An error is
+// "Inspect", "List", "Resize", "Snapshots", "Reserve", "Export", "Import"), before it does anything. An error is
 // what the call returns. nil removes the hook.
 func (r *Runner) On(method string, hook func(ctx context.Context, id string) error) {
 	r.mu.Lock()
@@ -253,6 +253,21 @@ func (r *Runner) SetNetwork(ctx context.Context, id string, policy runnerapi.Net
 	}
 	s.spec.Network = policy
 	return nil
+}
+
+// Resize implements runnerapi.Runner. Spec tells what was set.
+func (r *Runner) Resize(ctx context.Context, id string, size runnerapi.Size) (runnerapi.Sandbox, error) {
+	if err := r.enter(ctx, "Resize", id); err != nil {
+		return runnerapi.Sandbox{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok := r.sandboxes[id]
+	if !ok {
+		return runnerapi.Sandbox{}, fault.New(fault.NotFound, "sandbox %s is not here", id)
+	}
+	s.spec.CPU, s.spec.MemoryMiB, s.spec.DiskMiB = size.CPU, size.MemoryMiB, size.DiskMiB
+	return r.viewLocked(id), nil
 }
 
 // Delete implements runnerapi.Runner.
