@@ -14,7 +14,7 @@ import (
 )
 
 // scenarios are the files of py/scenarios and ts/scenarios.
-var scenarios = []string{"create", "code", "charts", "exec", "sessions", "files", "bigfile", "lifecycle", "errors", "desktop", "interpreter", "lsp", "pty", "git", "metrics", "images", "archive", "preview", "network"}
+var scenarios = []string{"create", "code", "charts", "exec", "sessions", "files", "bigfile", "lifecycle", "errors", "desktop", "interpreter", "lsp", "pty", "git", "metrics", "images", "archive", "resize", "preview", "network"}
 
 func TestPython(t *testing.T) {
 	for _, era := range []string{"old", "new"} {

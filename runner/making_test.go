@@ -87,6 +87,8 @@ func TestImageSpecsAreChecked(t *testing.T) {
 		"ours":    {Name: "making/x", Pull: &runnerapi.Pull{Ref: "a:1"}},
 		"ref":     {Name: "x", Pull: &runnerapi.Pull{Ref: "UPPER CASE"}},
 		"builder": {Name: "x", Build: &runnerapi.Build{Dockerfile: "FROM a"}},
+		"unknown": {Name: "x", Sandbox: "nobody"},
+		"two":     {Name: "x", Sandbox: "nobody", Pull: &runnerapi.Pull{Ref: "a:1"}},
 	} {
 		if err := w.EnsureImage(t.Context(), spec); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", name, err)

@@ -65,7 +65,7 @@ func (k kind) bound() bool { return k == opExport || k == opImport }
 // instead of being waited for.
 func (k kind) yieldsTo(next kind) error {
 	switch {
-	case next == opDelete && (k == opCreate || k == opStart || k == opStop || k == opImport):
+	case next == opDelete && (k == opCreate || k == opStart || k == opStop || k == opImport || k == opResize):
 		return errDeleted
 	case k == opExport && next != opExport:
 		return errPreempted

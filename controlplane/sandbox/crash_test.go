@@ -50,6 +50,13 @@ func (d *dyingStore) FindSandbox(ctx context.Context, orgID, id string) (sandbox
 	return d.Store.FindSandbox(ctx, orgID, id)
 }
 
+func (d *dyingStore) SetSandboxWork(ctx context.Context, from sandbox.Sandbox, w sandbox.Work, a sandbox.Admit, now time.Time) (sandbox.Sandbox, error) {
+	if d.dead() {
+		return sandbox.Sandbox{}, errDead
+	}
+	return d.Store.SetSandboxWork(ctx, from, w, a, now)
+}
+
 func (d *dyingStore) MoveSandbox(ctx context.Context, from sandbox.Sandbox, to sandbox.State, c sandbox.Change, now time.Time) (sandbox.Sandbox, error) {
 	if d.dead() {
 		return sandbox.Sandbox{}, errDead

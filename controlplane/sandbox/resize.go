@@ -20,8 +20,16 @@ type Resize struct {
 	Since time.Time     `json:"since"`
 }
 
-// ResizeLimit is how long a change of what a sandbox may use is tried.
+// ResizeLimit is how long a change of what a sandbox may use is tried; one of its
+// disk, whose files may have to be copied, as long as files may be on their way.
 const ResizeLimit = 5 * time.Minute
+
+func (s Sandbox) resizeLimit() time.Duration {
+	if s.Resize.From.DiskGiB != s.Resize.To.DiskGiB {
+		return filesLimit(s)
+	}
+	return ResizeLimit
+}
 
 // ResizeRequest asks for other resources; nil stays as it is. vCPUs, GiB, GiB.
 type ResizeRequest struct {
@@ -127,8 +135,8 @@ func larger(a, b org.Resources) org.Resources {
 // resizeIt has the runner make the change.
 func (m *Manager) resizeIt(w *worker, sb Sandbox, member fleet.Member) error {
 	to := sb.Resize.To
-	err := fault.New(fault.Timeout, "it took longer than %s", ResizeLimit)
-	if m.now().Sub(sb.Resize.Since) < ResizeLimit {
+	err := fault.New(fault.Unprocessable, "it took longer than %s", sb.resizeLimit())
+	if m.now().Sub(sb.Resize.Since) < sb.resizeLimit() {
 		ctx, done := m.interruptible(w)
 		_, err := member.Runner.Resize(ctx, sb.ID, runnerapi.Size{
 			CPU: float64(to.CPU), MemoryMiB: int64(to.MemoryGiB) * 1024, DiskMiB: int64(to.DiskGiB) * 1024,

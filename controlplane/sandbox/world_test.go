@@ -80,6 +80,16 @@ func (w *world) manager(store sandbox.Store) *sandbox.Manager {
 	return m
 }
 
+// impatient makes a Manager whose calls answer with what is under way.
+func (w *world) impatient() *sandbox.Manager {
+	m := sandbox.NewManager(sandbox.Config{
+		Store: w.db, Runners: w.fleet, Snapshots: w.images, Images: w.made, Regions: fleet.NewRegions(w.db, "us", "us"),
+		Metrics: prometheus.NewRegistry(), AnswerWithin: time.Millisecond, Now: w.now,
+	})
+	w.t.Cleanup(m.Close)
+	return m
+}
+
 func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.offset.Load())) }
 
 // pass moves the clock on.

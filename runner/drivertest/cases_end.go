@@ -212,6 +212,57 @@ func (s *suite) limitsHold(t *testing.T) {
 	}
 }
 
+// limitsChange: what a container may use grows while it runs, and shrinks.
+func (s *suite) limitsChange(t *testing.T) {
+	d, ok := s.Driver.(runner.Resizer)
+	if !ok {
+		t.Skip("the driver cannot change limits")
+	}
+	ctx := context.Background()
+	b := s.fx.NewBundle(t)
+	b.Limits.CPU, b.Limits.MemoryBytes = 0.25, 192<<20
+	b, c := s.startFrom(t, b)
+	b.Limits.CPU, b.Limits.MemoryBytes = 1, 768<<20
+	for range 2 {
+		must(t, d.SetLimits(ctx, b))
+	}
+	before, err := s.Stats(ctx, b.ID)
+	must(t, err)
+	_, err = c.get("/eat", "mb", "400") // far more than it began with
+	must(t, err)
+	// What else runs on the host may take the processors for a while.
+	var share float64
+	for range 6 {
+		from, err := s.Stats(ctx, b.ID)
+		must(t, err)
+		began := time.Now()
+		_, err = c.get("/spin", "ms", "1000")
+		must(t, err)
+		to, err := s.Stats(ctx, b.ID)
+		must(t, err)
+		if share = (to.CPUTime - from.CPUTime).Seconds() / time.Since(began).Seconds(); share > 0.4 {
+			break
+		}
+	}
+	if share <= 0.4 {
+		t.Errorf("it got %.2f of a processor, want more than the quarter that it began with", share)
+	}
+	after, err := s.Stats(ctx, b.ID)
+	must(t, err)
+	if grown := after.MemoryBytes - before.MemoryBytes; grown < 380<<20 {
+		t.Errorf("memory grew by %d MiB, want 400", grown>>20)
+	}
+	b.Limits.CPU = 0.25
+	must(t, d.SetLimits(ctx, b))
+	must(t, s.Stop(ctx, b.ID, 0))
+	if err := d.SetLimits(ctx, b); err != nil && !fault.Is(err, fault.Conflict) {
+		t.Errorf("of one that has ended: %v", err)
+	}
+	if err := d.SetLimits(ctx, runner.Bundle{ID: "unknown"}); !fault.Is(err, fault.NotFound) {
+		t.Errorf("of an unknown container: %v, want NotFound", err)
+	}
+}
+
 // childMemory: a child that takes too much never leaves a container that hangs.
 // It is alive and answers, or it has ended with the right cause.
 func (s *suite) childMemory(t *testing.T) {

@@ -104,6 +104,7 @@ func (s *suite) cases() []testCase {
 
 		{"limits hold", f.Limits, s.limitsHold},
 		{"background", f.Limits, s.background},
+		{"limits change while it runs", f.Limits, s.limitsChange},
 		{"a child out of memory", f.Limits, s.childMemory},
 		{"stats", f.Limits, s.stats},
 

@@ -58,8 +58,8 @@ func hasErrors(dev *os.File) (bool, error) {
 }
 
 // checkExt4 repairs what can be repaired without losing anything.
-func checkExt4(ctx context.Context, dev string) error {
-	out, err := exec.CommandContext(ctx, "e2fsck", "-p", dev).CombinedOutput()
+func checkExt4(ctx context.Context, dev string, flags ...string) error {
+	out, err := exec.CommandContext(ctx, "e2fsck", append(append([]string{"-p"}, flags...), dev)...).CombinedOutput()
 	if e, ok := errors.AsType[*exec.ExitError](err); ok && e.ExitCode() <= 3 { // 1 and 2: repaired
 		return nil
 	}

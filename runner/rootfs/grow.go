@@ -2,10 +2,12 @@ package rootfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"unsafe"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -15,7 +17,7 @@ import (
 
 // Resize gives a root that is not mounted a larger disk, with everything on it.
 // One that is larger already stays as it is. When it is killed on the way the
-// disk may be larger than its record says; the next call goes on from there.
+// next call begins anew.
 func (s *Store) Resize(ctx context.Context, id string, diskBytes int64) error {
 	return s.locked(ctx, id, func(r record) error {
 		dir := s.path("roots", id)
@@ -32,7 +34,11 @@ func (s *Store) Resize(ctx context.Context, id string, diskBytes int64) error {
 		case mounted:
 			return fault.New(fault.Conflict, "root %s is in use, so its disk cannot be changed", id)
 		}
-		if err := s.room(0); err != nil {
+		need, err := allocated(dir)
+		if err != nil {
+			return err
+		}
+		if err := s.room(need); err != nil {
 			return err
 		}
 		d := s.disks[r.Disk]
@@ -57,39 +63,45 @@ func (s *Store) Resize(ctx context.Context, id string, diskBytes int64) error {
 	})
 }
 
-// ext4ResizeFS is EXT4_IOC_RESIZE_FS of linux/ext4.h.
-const ext4ResizeFS = 0x40086610
-
-// grow enlarges the image, then the file system in it, which the kernel does
-// under its journal: what is broken off there leaves a sound file system.
-func (d *loopDisk) grow(ctx context.Context, dir string, bytes int64) (err error) {
-	image, size := filepath.Join(dir, loopImage), shapeFor(bytes).imageBytes
-	fi, err := os.Stat(image)
-	if err != nil {
-		return err
+// allocated is how many bytes the image of a loop disk takes on the host.
+func allocated(dir string) (int64, error) {
+	var st unix.Stat_t
+	err := unix.Stat(filepath.Join(dir, loopImage), &st)
+	if errors.Is(err, unix.ENOENT) { // another kind of disk
+		return 0, nil
 	}
-	if fi.Size() < size {
-		if err := os.Truncate(image, size); err != nil {
+	return st.Blocks * 512, err
+}
+
+// resizeCommand makes the ext4 file system in a file as large as the file.
+const resizeCommand = "resize2fs"
+
+// grow enlarges a copy, which shares its blocks where the host's file system can,
+// and then puts it in the disk's place: a program that moves blocks about, and may
+// be killed at any moment, gets no disk of which there is no other.
+func (d *loopDisk) grow(ctx context.Context, dir string, bytes int64) error {
+	image, size := filepath.Join(dir, loopImage), shapeFor(bytes).imageBytes
+	err := publishFile(image, func(tmp string) error {
+		if err := cloneSparse(image, tmp); err != nil {
 			return err
 		}
-	}
-	path, err := d.attach(ctx, dir)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if derr := d.detach(context.WithoutCancel(ctx), dir); err == nil {
-			err = derr
+		fi, err := os.Stat(tmp)
+		if err != nil {
+			return err
 		}
-	}()
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
+		if err := os.Truncate(tmp, max(size, fi.Size())); err != nil {
+			return err
+		}
+		if err := checkExt4(ctx, tmp, "-f"); err != nil { // without it, it refuses
+			return err
+		}
+		if out, err := exec.CommandContext(ctx, resizeCommand, tmp).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", resizeCommand, err, strings.TrimSpace(string(out)))
+		}
+		return nil
+	})
+	if errors.Is(err, unix.ENOSPC) {
+		return fault.Wrap(err, fault.Unavailable, "the runner's disk is full")
 	}
-	defer func() { _ = unix.Close(fd) }() // nothing was written through it
-	blocks := uint64(max(size, fi.Size()) / blockSize)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ext4ResizeFS, uintptr(unsafe.Pointer(&blocks))); errno != 0 {
-		return fmt.Errorf("the file system on %s cannot be made larger: %w", image, errno)
-	}
-	return unix.Syncfs(fd)
+	return err
 }

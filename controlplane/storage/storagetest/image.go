@@ -66,9 +66,11 @@ func images(t *testing.T, w *world) {
 
 func unusedImages(t *testing.T, w *world) {
 	o := w.org("u", org.DefaultQuota())
-	for _, name := range []string{"idle", "recent", "long-ago", "snapshot", "inactive", "failed", "making", "made"} {
+	for _, name := range []string{"idle", "recent", "long-ago", "snapshot", "inactive", "failed", "making", "made", "captured", "nobody's"} {
 		i := pull(name)
 		switch name {
+		case "captured", "nobody's":
+			i.Ref, i.Sandbox = "", "some sandbox"
 		case "recent":
 			i.UsedAt = ptr(at(10))
 		case "long-ago":
@@ -77,7 +79,7 @@ func unusedImages(t *testing.T, w *world) {
 		_, err := w.DeclareImage(w.ctx, i)
 		w.must(err)
 	}
-	for name, state := range map[string]snapshot.State{"snapshot": snapshot.Active, "inactive": snapshot.Inactive, "failed": snapshot.Failed} {
+	for name, state := range map[string]snapshot.State{"snapshot": snapshot.Active, "inactive": snapshot.Inactive, "captured": snapshot.Inactive, "failed": snapshot.Failed} {
 		s := snap(o, name)
 		s.Image, s.State = name, state
 		_, err := w.EnsureSnapshot(w.ctx, s)
@@ -95,7 +97,7 @@ func unusedImages(t *testing.T, w *world) {
 	for _, i := range list {
 		got[i.Name] = true
 	}
-	w.same("unused", got, map[string]bool{"idle": true, "long-ago": true, "inactive": true, "made": true})
+	w.same("unused", got, map[string]bool{"idle": true, "long-ago": true, "inactive": true, "made": true, "nobody's": true})
 
 	list2, err := w.SpareImages(w.ctx, at(11))
 	w.must(err)
@@ -103,8 +105,8 @@ func unusedImages(t *testing.T, w *world) {
 	for _, i := range list2 {
 		names = append(names, i.Name)
 	}
-	slices.Sort(names[:2]) // never used: in any order before those that were
-	w.same("spare", names, []string{"idle", "inactive", "long-ago", "recent"})
+	slices.Sort(names[:3]) // never used: in any order before those that were
+	w.same("spare", names, []string{"idle", "inactive", "nobody's", "long-ago", "recent"})
 
 	// Between the look and the removal somebody may need it.
 	stale := list[0]

@@ -167,6 +167,13 @@ func shownStates(t *testing.T, w *world) {
 			sb.State, sb.Desired = state, desired
 			w.put(sb)
 			want[sb.Shown()]++
+			resizing, snapshotting := sb, sb
+			resizing.ID, resizing.Name, resizing.Resize = sb.ID+"r", sb.Name+"r", &sandbox.Resize{Since: epoch}
+			snapshotting.ID, snapshotting.Name, snapshotting.Snapshotting = sb.ID+"s", sb.Name+"s", "x"
+			w.put(resizing)
+			w.put(snapshotting)
+			want[resizing.Shown()]++
+			want[snapshotting.Shown()]++
 		}
 	}
 	got, err := w.CountSandboxes(w.ctx)

@@ -24,7 +24,8 @@ func roundTrip(t *testing.T, w *world) {
 	sb.Labels = map[string]string{"code-toolbox-language": "python", `odd "key"`: ""}
 	sb.GPU, sb.ErrorReason, sb.Recoverable = 2, ptr("because"), true
 	sb.EndCause, sb.EndEvidence, sb.EndedAt = "exit", "code 3", ptr(at(4))
-	sb.ForkOf = "another"
+	sb.ForkOf, sb.Snapshotting = "another", "some snapshot"
+	sb.Resize = &sandbox.Resize{From: org.Resources{CPU: 1}, To: org.Resources{CPU: 2, DiskGiB: 5}, Since: at(6)}
 	sb.Backup = &sandbox.Backup{State: sandbox.BackupCompleted, At: at(5), Base: "b", Ref: chunkstore.Ref{Manifest: "m", Size: 7, Digest: "d", Sent: 3}}
 	sb.DaemonVersion, sb.Version = ptr("1.2"), 7
 	w.put(sb)
@@ -377,6 +378,37 @@ func network(t *testing.T, w *world) {
 	}
 	gone := row(o, "b")
 	_, err = w.SetSandboxNetwork(w.ctx, gone, n, true, nil, at(8))
+	w.wantKind(err, fault.NotFound)
+}
+
+func setWork(t *testing.T, w *world) {
+	o := w.org("u", org.DefaultQuota())
+	sb := w.put(row(o, "a"))
+	work := sandbox.Work{
+		Size: org.Resources{CPU: 3, MemoryGiB: 4, DiskGiB: 9}, Snapshotting: "s", ErrorReason: ptr("because"),
+		Resize: &sandbox.Resize{From: sb.Resources(), To: org.Resources{CPU: 3, MemoryGiB: 4, DiskGiB: 9}, Since: at(5)},
+	}
+	got, err := w.SetSandboxWork(w.ctx, sb, work, nil, at(5))
+	w.must(err)
+	want := sb
+	want.CPU, want.MemoryGiB, want.DiskGiB, want.Snapshotting, want.ErrorReason, want.Resize = 3, 4, 9, "s", ptr("because"), work.Resize
+	want.UpdatedAt, want.Version = at(5), sb.Version+1
+	w.same("changed row", got, want)
+	_, err = w.SetSandboxWork(w.ctx, sb, work, nil, at(6)) // as it was read before
+	w.wantKind(err, fault.Conflict)
+	_, err = w.SetSandboxWork(w.ctx, got, work, func(o org.Organization, used org.Usage) error {
+		if o.ID != sb.OrgID || used.CPU != 0 {
+			t.Errorf("asked about organization %q, which uses %+v beside it", o.ID, used)
+		}
+		return fault.New(fault.Invalid, "no")
+	}, at(6))
+	w.wantKind(err, fault.Invalid)
+	got, err = w.SetSandboxWork(w.ctx, got, sandbox.Work{Size: sb.Resources()}, func(org.Organization, org.Usage) error { return nil }, at(7))
+	w.must(err)
+	if got.Resize != nil || got.Snapshotting != "" || got.ErrorReason != nil || got.Resources() != sb.Resources() {
+		t.Errorf("cleared row: %+v", got)
+	}
+	_, err = w.SetSandboxWork(w.ctx, row(o, "b"), work, nil, at(8))
 	w.wantKind(err, fault.NotFound)
 }
 

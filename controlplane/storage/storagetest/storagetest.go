@@ -78,6 +78,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 		{"idle moves yield to activity", idleMoves},
 		{"settings", settings},
 		{"network", network},
+		{"work on a sandbox at rest", setWork},
 		{"activity only moves forward", touches},
 		{"grants", grants},
 		{"warm pools", warmPools},
