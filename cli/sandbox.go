@@ -26,7 +26,7 @@ func (a *App) sandbox() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.create(), a.list(false), a.info(), a.start(), a.stop(), a.delete(), a.archive(),
+	cmd.AddCommand(a.create(), a.list(false), a.info(), a.start(), a.stop(), a.delete(), a.archive(), a.resize(), a.fork(), a.recover(), a.capture(),
 		a.execCommand(), a.copyCommand(), a.ssh(), a.previewURL(), a.logs())
 	return cmd
 }
