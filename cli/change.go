@@ -82,7 +82,7 @@ func (a *App) recover() *cobra.Command {
 
 func (a *App) capture() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "snapshot [SANDBOX_ID] [NAME]", Short: "Make a snapshot of a sandbox's files",
+		Use: "capture [SANDBOX_ID] [NAME]", Short: "Make a snapshot of a sandbox's files",
 		Long: `Make a snapshot of the files of a sandbox, started or stopped, of which others
 can be made. Of one that is started each file is as it is when it is reached.`,
 		Args: cobra.MatchAll(cobra.MaximumNArgs(2), func(_ *cobra.Command, args []string) error {

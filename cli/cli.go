@@ -104,7 +104,7 @@ func (a *App) Root(more ...*cobra.Command) *cobra.Command {
 	add(groupUser, a.login(), a.logout(), a.organization(), a.mcp(), a.autocomplete(), a.docs())
 	add(groupSandbox, a.sandbox(), a.snapshot(), a.volume(), a.execCommand(), a.copyCommand(), a.ssh(), a.previewURL(), a.logs())
 	// Each command on sandboxes stands at the top as well.
-	for _, c := range []*cobra.Command{a.create(), a.list(true), a.info(), a.start(), a.stop(), a.delete(), a.archive()} {
+	for _, c := range []*cobra.Command{a.create(), a.list(true), a.info(), a.start(), a.stop(), a.delete(), a.archive(), a.resize(), a.fork(), a.recover(), a.capture()} {
 		c.Hidden = true
 		add(groupSandbox, c)
 	}

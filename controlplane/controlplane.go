@@ -70,6 +70,8 @@ type Config struct {
 	ImageBudget int64
 	// Archives is where the files of archived sandboxes go; nil is nowhere.
 	Archives *chunkstore.Store
+	// BackupEvery is how often sandboxes are backed up unasked; see sandbox.Config.
+	BackupEvery time.Duration
 	// SSH is where people log in to sandboxes; the zero value is nowhere.
 	SSH httpapi.SSHAddress
 	// Region is the id of the region of Runner. Defaults to "us".
@@ -145,7 +147,7 @@ func Open(ctx context.Context, c Config) (*ControlPlane, error) {
 	})
 	cp.sandboxes = sandbox.NewManager(sandbox.Config{
 		Store: c.Store, Runners: runners, Snapshots: cp.snapshots, Images: images, Regions: regions, Log: c.Log, Metrics: c.Metrics,
-		Archives: c.Archives, AnswerWithin: c.AnswerWithin, Resync: c.Resync, Now: c.Now,
+		Archives: c.Archives, BackupEvery: c.BackupEvery, AnswerWithin: c.AnswerWithin, Resync: c.Resync, Now: c.Now,
 	})
 	var err error
 	if err = regions.Bootstrap(ctx, c.Now()); err != nil {

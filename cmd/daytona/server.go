@@ -147,8 +147,8 @@ func serve(ctx context.Context, s *settings, log *slog.Logger) (err error) {
 	plane, err := controlplane.Open(ctx, controlplane.Config{
 		Store: store, Keys: sealing, Runner: local, Uploads: ups.Service, Archives: &chunkstore.Store{Bucket: ups.bucket}, Log: log, Metrics: metrics, Version: version.Version,
 		PublicURL: public, Previews: previews, SSH: gate.address,
-		ImageBudget: int64(s.Build.Images) << 30,
-		Region:      s.Region, DefaultSnapshot: s.DefaultSnapshot, Quota: s.Quota, Rates: s.Rates.limits(), TrustedProxies: s.trusted(),
+		ImageBudget: int64(s.Build.Images) << 30, BackupEvery: s.BackupEvery,
+		Region: s.Region, DefaultSnapshot: s.DefaultSnapshot, Quota: s.Quota, Rates: s.Rates.limits(), TrustedProxies: s.trusted(),
 		AnswerWithin: s.CreateBudget, FirstKey: key.choose,
 	})
 	if err != nil {

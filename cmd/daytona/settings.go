@@ -60,6 +60,7 @@ type settings struct {
 	UploadLimit  int
 	PushLimit    int
 	KeepPushed   time.Duration
+	BackupEvery  time.Duration
 
 	Isolation       string
 	Isolations      []string
@@ -222,6 +223,13 @@ func declare() (*settings, *options.Set) {
 			Help: "GiB of pushed images that one organization may have; 0 is no limit", Check: options.AtLeast(&s.PushLimit, 0)},
 		options.Option{Group: "Storage", Name: "keep-pushed", Value: options.Duration(&s.KeepPushed),
 			Help: "how long an image that a client pushed stays when no snapshot and no image needs it; 0 is for ever"},
+		options.Option{Group: "Storage", Name: "backup-every", Value: options.Duration(&s.BackupEvery),
+			Help: "how often sandboxes that run are backed up to object storage unasked, such as 1h, and once when they have stopped; 0 is never", Check: func() error {
+				if s.BackupEvery != 0 && s.BackupEvery < time.Minute {
+					return errors.New("must be 0 or at least 1m")
+				}
+				return nil
+			}},
 
 		options.Option{Group: "Sandboxes", Name: "isolation", Value: options.String(&s.Isolation),
 			Help:  "what guards a sandbox by default: gvisor or runc (fake guards nothing: for tests of programs that call the API)",

@@ -66,8 +66,14 @@ func (m *Manager) autoArchive(sb Sandbox) error {
 // next is Next for what this server has.
 func (m *Manager) next(sb Sandbox) Step {
 	step := Next(sb, m.now())
-	if step.Do == DoAutoArchive && m.c.Archives == nil {
-		return Step{}
+	if m.c.Archives == nil {
+		if step.Do == DoAutoArchive {
+			return Step{}
+		}
+		return step
+	}
+	if step.Do == DoNothing {
+		step = sooner(step, NextBackup(sb, m.c.BackupEvery, m.now()))
 	}
 	return step
 }

@@ -27,6 +27,8 @@ type Backup struct {
 	Ref   chunkstore.Ref `json:"ref,omitzero"`   // what it consists of
 	Base  string         `json:"base,omitempty"` // of the image below it, as the runner calls it
 	Error string         `json:"error,omitempty"`
+	// Tried is when the last attempt ended without one; zero after one that did not.
+	Tried time.Time `json:"tried,omitzero"`
 	// RunnerID is of the runner that had the sandbox before it was archived.
 	RunnerID string `json:"runnerId,omitempty"`
 	// Avoid is of a runner to which it could not be restored.
@@ -40,6 +42,40 @@ func (b *Backup) Complete() bool { return b != nil && !b.At.IsZero() }
 func (s Sandbox) wantsBackup() bool {
 	rests := s.State == Started && s.Desired == Started || s.State == Stopped && s.Desired == Stopped
 	return rests && s.Backup != nil && (s.Backup.State == BackupPending || s.Backup.State == BackupInProgress)
+}
+
+// NextBackup says when a sandbox is backed up unasked: every so often while it runs,
+// and once after it has stopped. One that failed is tried again after that time.
+func NextBackup(sb Sandbox, every time.Duration, now time.Time) Step {
+	if every <= 0 || sb.Ephemeral() || sb.wantsBackup() || sb.Shown() != sb.State || !sb.atRest() {
+		return Step{}
+	}
+	at := sb.StateSince
+	if sb.State == Started {
+		at = at.Add(every)
+	}
+	if b := sb.Backup; b != nil {
+		if sb.State == Stopped && b.At.After(sb.StateSince) {
+			return Step{}
+		}
+		if sb.State == Started && b.Complete() {
+			at = b.At.Add(every)
+		}
+		if !b.Tried.IsZero() {
+			at = later(at, b.Tried.Add(every))
+		}
+	}
+	if now.Before(at) {
+		return Step{At: at}
+	}
+	return Step{Do: DoAutoBackup}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // Ephemeral reports whether a sandbox goes when it stops.

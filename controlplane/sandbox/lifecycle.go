@@ -17,6 +17,7 @@ const (
 	DoAutoDelete  Action = "auto_delete" // decide that it should be destroyed
 	DoArchive     Action = "archive"
 	DoBackup      Action = "backup"
+	DoAutoBackup  Action = "auto_backup" // decide that there should be a backup
 	DoFork        Action = "fork"
 	DoRelease     Action = "release" // free the runner of what is archived
 	DoRestore     Action = "restore"

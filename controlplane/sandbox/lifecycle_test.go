@@ -123,3 +123,39 @@ func TestObserve(t *testing.T) {
 		}
 	}
 }
+
+func TestNextBackup(t *testing.T) {
+	at := func(minutes int) time.Time { return time.Unix(0, 0).UTC().Add(time.Duration(minutes) * time.Minute) }
+	started := Sandbox{State: Started, Desired: Started, StateSince: at(0), AutoDelete: -1}
+	stopped := Sandbox{State: Stopped, Desired: Stopped, StateSince: at(100), AutoDelete: -1}
+	with := func(sb Sandbox, b Backup) Sandbox { sb.Backup = &b; return sb }
+	ephemeral, resizing := started, started
+	ephemeral.AutoDelete, resizing.Resize = 0, &Resize{}
+	for name, c := range map[string]struct {
+		sb    Sandbox
+		every time.Duration
+		now   int
+		want  Step
+	}{
+		"off":                              {started, 0, 1000, Step{}},
+		"not yet":                          {started, time.Hour, 59, Step{At: at(60)}},
+		"an hour after the start":          {started, time.Hour, 60, Step{Do: DoAutoBackup}},
+		"an hour after the last":           {with(started, Backup{State: BackupCompleted, At: at(30)}), time.Hour, 89, Step{At: at(90)}},
+		"again":                            {with(started, Backup{State: BackupCompleted, At: at(30)}), time.Hour, 90, Step{Do: DoAutoBackup}},
+		"one is under way":                 {with(started, Backup{State: BackupInProgress}), time.Hour, 1000, Step{}},
+		"one failed":                       {with(started, Backup{State: BackupError, Tried: at(70)}), time.Hour, 100, Step{At: at(130)}},
+		"one failed long ago":              {with(started, Backup{State: BackupError, Tried: at(70)}), time.Hour, 130, Step{Do: DoAutoBackup}},
+		"it goes when it stops":            {ephemeral, time.Hour, 1000, Step{}},
+		"something else is under way":      {resizing, time.Hour, 1000, Step{}},
+		"it has stopped":                   {stopped, time.Hour, 100, Step{Do: DoAutoBackup}},
+		"stopped, since backed up":         {with(stopped, Backup{State: BackupCompleted, At: at(101)}), time.Hour, 1000, Step{}},
+		"stopped, backed up before":        {with(stopped, Backup{State: BackupCompleted, At: at(99)}), time.Hour, 100, Step{Do: DoAutoBackup}},
+		"stopped, and that backup failed":  {with(stopped, Backup{State: BackupError, At: at(99), Tried: at(110)}), time.Hour, 120, Step{At: at(170)}},
+		"its files are elsewhere already":  {Sandbox{State: Archived, Desired: Archived, AutoDelete: -1}, time.Hour, 1000, Step{}},
+		"nothing can be done with it here": {Sandbox{State: Error, Desired: Started, AutoDelete: -1}, time.Hour, 1000, Step{}},
+	} {
+		if got := NextBackup(c.sb, c.every, at(c.now)); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}

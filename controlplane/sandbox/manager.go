@@ -61,7 +61,10 @@ type Config struct {
 	// Archives is where the files of archived sandboxes are; nil is nowhere, and
 	// nothing can be archived.
 	Archives *chunkstore.Store
-	Log      *slog.Logger
+	// BackupEvery is how often sandboxes that run are backed up unasked, and says
+	// that they are after a stop; 0 is never.
+	BackupEvery time.Duration
+	Log         *slog.Logger
 	// Metrics is where the Manager registers its metrics; nil is nowhere.
 	Metrics prometheus.Registerer
 
@@ -98,6 +101,7 @@ type Manager struct {
 	waiting  *waiting // sandboxes that wait for images
 	suspects sync.Map // ids of sandboxes that may have changed by themselves
 	retries  *retries
+	saving   chan struct{} // holds a token for each backup under way
 	activity *activity
 	targets  *targets
 }
@@ -118,6 +122,6 @@ func NewManager(c Config) *Manager {
 	return &Manager{
 		c: c, log: c.Log, met: newMetrics(c.Metrics, c.Store), life: life, end: end,
 		workers: map[string]*worker{}, waiting: newWaiting(), timers: newSchedule(),
-		retries: &retries{n: map[string]int{}}, activity: newActivity(), targets: newTargets(),
+		retries: &retries{n: map[string]int{}}, saving: make(chan struct{}, backupsAtOnce), activity: newActivity(), targets: newTargets(),
 	}
 }

@@ -56,6 +56,10 @@ func (m *Manager) Backup(ctx context.Context, orgID, idOrName string) (Sandbox, 
 	return m.change(ctx, orgID, sb.ID, Settings{Backup: archiving(sb).Backup})
 }
 
+// backupsAtOnce bounds how many sandboxes are backed up at a time: each reads a
+// disk and loads the network.
+const backupsAtOnce = 6
+
 // backUp takes one attempt at a backup that was asked for.
 func (m *Manager) backUp(w *worker, sb Sandbox, member fleet.Member) error {
 	if sb.Backup.State == BackupPending {
@@ -66,6 +70,12 @@ func (m *Manager) backUp(w *worker, sb Sandbox, member fleet.Member) error {
 	}
 	ctx, done := m.withFiles(w, sb)
 	defer done()
+	select {
+	case m.saving <- struct{}{}:
+		defer func() { <-m.saving }()
+	case <-ctx.Done():
+		return nil // it goes on when the sandbox rests again
+	}
 	began := time.Now()
 	b, err := m.save(ctx, sb, member)
 	switch {
@@ -78,7 +88,7 @@ func (m *Manager) backUp(w *worker, sb Sandbox, member fleet.Member) error {
 	default:
 		m.log.Error("sandbox could not be backed up", "sandbox_id", sb.ID, "org_id", sb.OrgID, "runner_id", sb.RunnerID, "error", err)
 		b = *sb.Backup
-		b.State, b.Error = BackupError, reason("the backup failed", err)
+		b.State, b.Error, b.Tried = BackupError, reason("the backup failed", err), m.now()
 	}
 	if _, err := m.c.Store.SetSandbox(m.life, sb.ID, Settings{Backup: &b}, m.now()); err != nil || b.State == BackupError {
 		return err

@@ -151,8 +151,11 @@ func TestWhileItIsResized(t *testing.T) {
 		t.Errorf("%s (%s) with %d vCPUs: %v", got.Shown(), got.Met(), got.CPU, err)
 	}
 	for what, call := range map[string]func() error{
-		"stop":     func() error { _, err := quick.Stop(w.ctx, w.org, sb.ID, false); return err },
-		"resize":   func() error { _, err := quick.Resize(w.ctx, w.org, sb.ID, sandbox.ResizeRequest{CPU: ptr(3)}); return err },
+		"stop": func() error { _, err := quick.Stop(w.ctx, w.org, sb.ID, false); return err },
+		"resize": func() error {
+			_, err := quick.Resize(w.ctx, w.org, sb.ID, sandbox.ResizeRequest{CPU: ptr(3)})
+			return err
+		},
 		"snapshot": func() error { _, err := quick.Snapshot(w.ctx, w.org, sb.ID, "x"); return err },
 	} {
 		if err := call(); !fault.Is(err, fault.Conflict) {
@@ -175,7 +178,9 @@ func TestResizeThatFails(t *testing.T) {
 	w.run(w.m)
 	sb := w.create(sandbox.CreateRequest{})
 	was := sb.Resources()
-	w.runner.On("Resize", func(context.Context, string) error { return fault.New(fault.Unprocessable, "this host has no such thing") })
+	w.runner.On("Resize", func(context.Context, string) error {
+		return fault.New(fault.Unprocessable, "this host has no such thing")
+	})
 	_, err := w.m.Resize(w.ctx, w.org, sb.ID, sandbox.ResizeRequest{CPU: ptr(2)})
 	w.wantKind(err, fault.Unavailable)
 	got := w.get(sb.ID)

@@ -33,6 +33,9 @@ func (m *Manager) do(w *worker, sb Sandbox, step Step) error {
 		return m.autoDelete(sb)
 	case DoAutoArchive:
 		return m.autoArchive(sb)
+	case DoAutoBackup:
+		_, err := m.c.Store.SetSandbox(m.life, sb.ID, Settings{Backup: archiving(sb).Backup}, m.now())
+		return err
 	case DoRestore:
 		if sb.RunnerID == "" {
 			return m.placeAgain(sb)
@@ -246,10 +249,12 @@ func (m *Manager) move(ctx context.Context, sb Sandbox, to State, c Change) (San
 		return Sandbox{}, err
 	}
 	m.targets.drop(sb.ID)
+	log := m.log.With("sandbox_id", sb.ID, "org_id", sb.OrgID, "from", sb.State, "to", to)
 	if c.End != nil && c.End.Cause != "" {
 		m.met.ends.WithLabelValues(c.End.Cause).Inc()
+		log = log.With("cause", c.End.Cause, "evidence", c.End.Evidence)
 	}
-	m.log.Info("sandbox moved", "sandbox_id", sb.ID, "org_id", sb.OrgID, "from", sb.State, "to", to)
+	log.Info("sandbox moved")
 	return now, nil
 }
 
