@@ -30,10 +30,14 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-func (l *lines) has(parts ...string) bool {
+func (l *lines) text() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for line := range strings.Lines(l.buf.String()) {
+	return l.buf.String()
+}
+
+func (l *lines) has(parts ...string) bool {
+	for line := range strings.Lines(l.text()) {
 		ok := true
 		for _, p := range parts {
 			ok = ok && strings.Contains(line, p)
@@ -98,8 +102,11 @@ func TestEveryEndHasOneCause(t *testing.T) {
 			if got.EndCause != cause || !strings.Contains(got.EndEvidence, c.evidence) || got.EndedAt == nil {
 				t.Errorf("the row says %q (%s) at %v", got.EndCause, got.EndEvidence, got.EndedAt)
 			}
-			if !log.has(sb.ID, "cause="+cause, c.evidence) {
-				t.Errorf("the log does not tell:\n%s", log.buf.String())
+			// The log is written after the row.
+			for deadline := time.Now().Add(20 * time.Second); !log.has(sb.ID, "cause="+cause, c.evidence); time.Sleep(2 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("the log does not tell:\n%s", log.text())
+				}
 			}
 		})
 	}

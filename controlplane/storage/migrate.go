@@ -56,7 +56,7 @@ func refuseNewer(ctx context.Context, pool *sql.DB, p *goose.Provider) error {
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // Err has told what matters
 	for rows.Next() {
 		var id int64
 		if err := rows.Scan(&id); err != nil {
