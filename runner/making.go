@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -160,13 +161,20 @@ func (r *Runner) makeImage(ctx context.Context, job imagequeue.Job) (res imagequ
 			return res, err
 		}
 	}
-	res.Digest = img.Pulled
 	if err := ctx.Err(); err != nil {
 		return res, err
 	}
 	_, err = r.cfg.Roots.Derive(ctx, staging, job.Spec.Name, func(c *ocispec.ImageConfig) {
 		if !slices.Equal(res.Entrypoint, slices.Concat(c.Entrypoint, c.Cmd)) {
 			c.Entrypoint, c.Cmd = res.Entrypoint, nil
+		}
+		c.Labels = maps.Clone(c.Labels)
+		delete(c.Labels, pulledLabel) // an image may come with one
+		if img.Pulled != "" {
+			if c.Labels == nil {
+				c.Labels = map[string]string{}
+			}
+			c.Labels[pulledLabel] = img.Pulled
 		}
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ func (r *Runner) Snapshots(ctx context.Context) ([]runnerapi.Snapshot, error) {
 			State:      runnerapi.SnapshotReady,
 			SizeBytes:  img.SizeBytes,
 			Layers:     img.Layers,
-			Digest:     r.images.Digest(img.Name),
+			Digest:     img.Config.Labels[pulledLabel],
 			Entrypoint: append(append([]string{}, img.Config.Entrypoint...), img.Config.Cmd...),
 			Isolation:  img.Config.Labels[runnerapi.IsolationLabel],
 		})
@@ -48,6 +48,10 @@ func (r *Runner) isBase(name string) bool {
 	}
 	return false
 }
+
+// pulledLabel has the digest that the reference of a pulled image stood for. It
+// is part of the image, so that one is never there without the other.
+const pulledLabel = "daytona.pulled"
 
 // internalLabel marks an image that is not a snapshot for users.
 const internalLabel = "daytona.internal"

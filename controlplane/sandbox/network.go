@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strings"
 
 	"go.opentelemetry.io/otel/trace"
@@ -209,5 +210,25 @@ func (m *Manager) networkIt(w *worker, sb Sandbox, member fleet.Member) error {
 		return err
 	}
 	_, err = m.c.Store.SetSandboxNetwork(m.life, sb, sb.Network(), false, nil, m.now())
+	if fault.Is(err, fault.Conflict) {
+		return errors.Join(err, m.networkOvertaken(sb))
+	}
 	return err
+}
+
+// networkOvertaken is called when the row changed while the runner was told what
+// it said before. Another server may have told it the newer settings first and
+// noted that they are in force: they must be told again.
+func (m *Manager) networkOvertaken(told Sandbox) error {
+	for range 100 {
+		now, err := m.c.Store.Sandbox(m.life, told.ID)
+		if err != nil || now.State != told.State || reflect.DeepEqual(now.Network().policy(), told.Network().policy()) {
+			return err
+		}
+		_, err = m.c.Store.SetSandboxNetwork(m.life, now, now.Network(), true, nil, m.now())
+		if !fault.Is(err, fault.Conflict) {
+			return err
+		}
+	}
+	return fault.New(fault.Conflict, "sandbox %s changes all the time", told.ID)
 }

@@ -29,7 +29,6 @@ type Job struct {
 // Result is what is remembered of an image that was made.
 type Result struct {
 	Source     string   // names the content that was pulled or built
-	Digest     string   `json:",omitempty"` // that a pulled reference stood for
 	Entrypoint []string // that the image got
 	Tried      bool     // a sandbox of it has been started
 }
@@ -351,16 +350,6 @@ func (q *Queue) Find(name string) (runnerapi.Snapshot, bool) {
 		}
 	}
 	return runnerapi.Snapshot{}, false
-}
-
-// Digest is what the reference of a ready image stood for; "" if it was not pulled.
-func (q *Queue) Digest(name string) string {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if j := q.jobs[name]; j != nil && j.rec.State == ready {
-		return j.rec.Result.Digest
-	}
-	return ""
 }
 
 // Known returns the result of an image that was made of the same source with
