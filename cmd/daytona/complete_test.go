@@ -9,12 +9,33 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestCompletion presses Tab in the shells that are installed here. Names of a
 // server's things are tried in e2e.
+// homeOfShells is a directory into which shells may go on writing for a moment
+// after they have ended: they leave it to children.
+func homeOfShells(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "daytona-shells-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		var err error
+		for until := time.Now().Add(10 * time.Second); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
+			if err = os.RemoveAll(dir); err == nil {
+				return
+			}
+		}
+		t.Error(err)
+	})
+	return dir
+}
+
 func TestCompletion(t *testing.T) {
-	bin, dir := filepath.Join(binDir(t), "daytona"), t.TempDir()
+	bin, dir := filepath.Join(binDir(t), "daytona"), homeOfShells(t)
 	scripts := map[string]string{}
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
 		out, err := exec.CommandContext(t.Context(), bin, "completion", shell).Output()
