@@ -326,7 +326,7 @@ func ExampleSandbox_SignedPreviewURL() {
 	}
 	link := must(sandbox.SignedPreviewURL(ctx, 3000, time.Minute))
 	see := func() (int, string) {
-		res := must(browser.Get(link.URL)) //nolint:bodyclose // in the next line
+		res := must(browser.Get(link.URL)) //nolint:bodyclose,noctx // closed in the next line
 		defer res.Body.Close()
 		return res.StatusCode, string(must(io.ReadAll(res.Body)))
 	}
