@@ -12,8 +12,6 @@ import (
 	"time"
 )
 
-// TestCompletion presses Tab in the shells that are installed here. Names of a
-// server's things are tried in e2e.
 // homeOfShells is a directory into which shells may go on writing for a moment
 // after they have ended: they leave it to children.
 func homeOfShells(t *testing.T) string {
@@ -34,6 +32,8 @@ func homeOfShells(t *testing.T) string {
 	return dir
 }
 
+// TestCompletion presses Tab in the shells that are installed here. Names of a
+// server's things are tried in e2e.
 func TestCompletion(t *testing.T) {
 	bin, dir := filepath.Join(binDir(t), "daytona"), homeOfShells(t)
 	scripts := map[string]string{}
