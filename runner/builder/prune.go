@@ -64,6 +64,9 @@ const (
 	layerKey        = "cache.snapshot"
 	equalMutableKey = "cache.equalMutable"
 	blobOnlyKey     = "cache.blobonly"
+	mergeKey        = "cache.mergeParents"
+	diffLowerKey    = "cache.lowerDiffParent"
+	diffUpperKey    = "cache.upperDiffParent"
 )
 
 // dropHollow removes records of layers that are not there any more. BuildKit does
@@ -81,6 +84,9 @@ func (b *Builder) dropHollow(ctx context.Context, md *metadata.Store) error {
 	for _, r := range records {
 		if !holds(r, committedKey) || holds(r, blobOnlyKey) || r.Get(equalMutableKey) != nil {
 			continue // it has no layer of its own yet
+		}
+		if r.Get(mergeKey) != nil || r.Get(diffLowerKey) != nil || r.Get(diffUpperKey) != nil {
+			continue // as of COPY --link: its layer is made of others when it is needed
 		}
 		id := r.ID()
 		if v := r.Get(layerKey); v != nil {
