@@ -83,7 +83,7 @@ func (w *world) sync() bool {
 
 func (w *world) use(i image.Image, runner string) image.Image {
 	w.t.Helper()
-	got, err := w.s.Use(w.t.Context(), i, runner)
+	got, err := w.s.Use(w.t.Context(), i, runner, time.Time{})
 	if err != nil {
 		w.t.Fatal(err)
 	}

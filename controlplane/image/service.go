@@ -131,11 +131,15 @@ func (s *Service) Check(ctx context.Context, i Image) error {
 	return nil
 }
 
-// Use declares the image of a sandbox that is asked for with its definition. A
-// new one is made on runner, if that can be.
-func (s *Service) Use(ctx context.Context, i Image, runner string) (Image, error) {
+// Use declares the image of a sandbox that was asked for with its definition at
+// a time; the image is then used at that time or later, whatever the clock says
+// by now. A new one is made on runner, if that can be.
+func (s *Service) Use(ctx context.Context, i Image, runner string, at time.Time) (Image, error) {
 	now := s.now()
-	i.UsedAt, i.CreatedAt, i.StateSince, i.RunnerID = &now, now, now, runner
+	if at.Before(now) {
+		at = now
+	}
+	i.UsedAt, i.CreatedAt, i.StateSince, i.RunnerID = &at, now, now, runner
 	return s.c.Store.DeclareImage(ctx, i)
 }
 

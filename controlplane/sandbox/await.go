@@ -78,6 +78,12 @@ func (m *Manager) awaitImage(sb Sandbox, member fleet.Member) error {
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
+	if sb.BuildInfo != nil && !declared(row, sb) { // its creation has not come to it yet, or was killed before
+		if row, err = m.c.Images.Use(m.life, definition(sb), sb.RunnerID, sb.CreatedAt); err != nil {
+			return err
+		}
+		known = true
+	}
 	seen, there, err := m.onRunner(sb, member)
 	if err != nil {
 		return err
@@ -85,12 +91,6 @@ func (m *Manager) awaitImage(sb Sandbox, member fleet.Member) error {
 	switch {
 	case there && seen.State == runnerapi.SnapshotReady:
 		return m.imageReady(sb, member, fleet.Stronger(row.Isolation, seen.Isolation))
-	case !known && sb.BuildInfo != nil: // the process died before it was declared
-		if _, err := m.c.Images.Use(m.life, definition(sb), sb.RunnerID); err != nil {
-			return err
-		}
-		m.c.Images.Wake()
-		return errWaiting
 	case !known: // one that the operator of the runner has it make
 		if there && seen.State == runnerapi.SnapshotFailed {
 			return m.failImage(sb, seen.Reason)
@@ -117,6 +117,13 @@ func (m *Manager) awaitImage(sb Sandbox, member fleet.Member) error {
 		row.State = image.Observe(row, seen, m.now()).State
 	}
 	return m.awaits(sb, row.State)
+}
+
+// declared reports whether row, if there is one, was asked for since the
+// sandbox is there. A failure from before says nothing of it: every request is
+// a new try.
+func declared(row image.Image, sb Sandbox) bool {
+	return row.UsedAt != nil && !row.UsedAt.Before(sb.CreatedAt)
 }
 
 // makeHere has this runner make an image that another one has made, or that it

@@ -98,6 +98,43 @@ func TestABuildThatFails(t *testing.T) {
 	w.wait(second.ID, sandbox.Started)
 }
 
+// lateStore returns from a creation only after a function was called.
+type lateStore struct {
+	sandbox.Store
+	before func()
+}
+
+func (s lateStore) CreateSandbox(ctx context.Context, sb sandbox.Sandbox, key *sandbox.Idempotency, admit sandbox.Admit) (sandbox.Sandbox, bool, error) {
+	sb, created, err := s.Store.CreateSandbox(ctx, sb, key, admit)
+	s.before()
+	return sb, created, err
+}
+
+// TestAFailureFromBefore is not that of a sandbox that a worker finds before its
+// creation has asked for the image.
+func TestAFailureFromBefore(t *testing.T) {
+	w := newWorld(t)
+	w.runImages()
+	w.run(w.m)
+	r := dockerfile("FROM debian:12\nRUN false\n")
+	first := w.create(r)
+	w.told(first.Image)
+	w.runner.SetImage(runnerapi.Snapshot{Name: first.Image, State: runnerapi.SnapshotFailed, Reason: "exit code 1"})
+	w.wait(first.ID, sandbox.BuildFailed)
+
+	late := w.manager(lateStore{w.db, func() {
+		for deadline := time.Now().Add(20 * time.Second); w.runner.Calls("EnsureImage") < 2; time.Sleep(2 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("no worker has it made again")
+			}
+		}
+	}})
+	second, err := late.Create(w.ctx, w.org, "u", r, "")
+	w.must(err)
+	w.runner.SetImage(runnerapi.Snapshot{Name: second.Image, State: runnerapi.SnapshotReady})
+	w.wait(second.ID, sandbox.Started)
+}
+
 // TestDeletionDuringABuild: nothing is made of it afterwards.
 func TestDeletionDuringABuild(t *testing.T) {
 	w := newWorld(t)

@@ -81,7 +81,7 @@ func (m *Manager) create(ctx context.Context, orgID, userID string, req CreateRe
 	}
 	if sn.ID != "" {
 		m.c.Snapshots.Used(context.WithoutCancel(ctx), sn.ID)
-	} else if _, err := m.c.Images.Use(context.WithoutCancel(ctx), definition(sb), sb.RunnerID); err != nil {
+	} else if _, err := m.c.Images.Use(context.WithoutCancel(ctx), definition(sb), sb.RunnerID, sb.CreatedAt); err != nil {
 		m.log.Warn("image not declared; the sandbox's worker will do it", "sandbox_id", sb.ID, "error", err)
 	}
 	done := m.kick(sb.ID, nudge{trace: trace.SpanContextFromContext(ctx)})

@@ -38,7 +38,7 @@ type Snapshots interface {
 type Images interface {
 	Get(ctx context.Context, name string) (image.Image, error)
 	Check(ctx context.Context, i image.Image) error
-	Use(ctx context.Context, i image.Image, runner string) (image.Image, error)
+	Use(ctx context.Context, i image.Image, runner string, at time.Time) (image.Image, error)
 	Ensure(ctx context.Context, m fleet.Member, name string) error
 	// Report stores what its runner says of an image; a Conflict when it has changed.
 	Report(ctx context.Context, i image.Image, seen runnerapi.Snapshot) error

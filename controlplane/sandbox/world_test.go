@@ -147,7 +147,11 @@ func (w *world) wait(id string, state sandbox.State) sandbox.Sandbox {
 			return sb
 		}
 		if time.Now().After(deadline) {
-			w.t.Fatalf("sandbox stays %s (%v), want %s", sb.State, sb.ErrorReason, state)
+			why := "no reason"
+			if sb.ErrorReason != nil {
+				why = *sb.ErrorReason
+			}
+			w.t.Fatalf("sandbox stays %s (%s), want %s", sb.State, why, state)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
