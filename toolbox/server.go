@@ -44,6 +44,9 @@ type Config struct {
 	// Environ is the environment for processes, as "K=V". Defaults to the
 	// process's own. The toolbox's own settings are taken out of it.
 	Environ []string
+	// ShellList is the list of registered shells, of which one runs the
+	// commands. Defaults to /etc/shells.
+	ShellList string
 	// Table starts the processes. Defaults to one that leaves other children
 	// of this process alone.
 	Table *reaper.Table
@@ -130,7 +133,7 @@ func New(c Config) (*Server, error) {
 		c.Home = "/"
 	}
 	env.Set(map[string]string{"HOME": c.Home})
-	space := &launch.Space{Table: c.Table, Env: env, WorkDir: c.WorkDir}
+	space := &launch.Space{Table: c.Table, Env: env, WorkDir: c.WorkDir, ShellList: c.ShellList}
 	var python *ready.Interpreter
 	startPython := func(context.Context, reaper.Command, string) (*reaper.Child, bool) { return nil, false }
 	if c.Ready {

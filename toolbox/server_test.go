@@ -35,8 +35,12 @@ func newSandbox(t *testing.T, change ...func(*toolbox.Config)) *sandbox {
 	if err := os.Mkdir(home, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	shells := filepath.Join(t.TempDir(), "shells") // commands here are bash's, whatever this machine has
+	if err := os.WriteFile(shells, []byte("/bin/bash\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	config := toolbox.Config{
-		Token: token, Home: home, WorkDir: dir, Version: "1.2.3",
+		Token: token, Home: home, WorkDir: dir, Version: "1.2.3", ShellList: shells,
 		Environ: []string{"PATH=" + os.Getenv("PATH"), "DAYTONA_TOOLBOX_TOKEN=" + token, "LANG=C.UTF-8"},
 	}
 	for _, c := range change {

@@ -44,9 +44,13 @@ func newBox(t *testing.T, change ...func(*Config)) *box {
 			t.Fatal(err)
 		}
 	}
+	shells := filepath.Join(dir, "shells") // commands here are bash's, whatever this machine has
+	if err := os.WriteFile(shells, []byte("/bin/bash\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	env := launch.NewEnviron([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir + "/home", "LANG=C.UTF-8"})
 	c := Config{
-		Space:    &launch.Space{Table: reaper.New(), Env: env, WorkDir: dir + "/work"},
+		Space:    &launch.Space{Table: reaper.New(), Env: env, WorkDir: dir + "/work", ShellList: shells},
 		Dirs:     []string{dir + "/home/.daytona/sessions"},
 		PipeDirs: []string{dir + "/pipes"},
 		Log:      slog.New(slog.DiscardHandler),
